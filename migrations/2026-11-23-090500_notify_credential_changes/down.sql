@@ -1,0 +1,17 @@
+drop trigger users_notify_truncate on users;
+drop trigger api_keys_notify_truncate on api_keys;
+drop trigger sessions_notify_truncate on sessions;
+drop trigger users_notify_update on users;
+drop trigger users_notify_delete on users;
+drop trigger api_keys_notify_update on api_keys;
+drop trigger api_keys_notify_delete on api_keys;
+drop trigger sessions_notify_update on sessions;
+drop trigger sessions_notify_delete on sessions;
+drop function credentials_truncated();
+drop function users_changed();
+drop function users_deleted();
+drop function api_keys_changed();
+drop function api_keys_deleted();
+drop function sessions_changed();
+drop function sessions_deleted();
+drop function notify_credentials(text, uuid[]);
