@@ -1,1 +1,8 @@
-//! To come.
+//! Who owns what: the actors, and the few pieces that they all share.
+
+pub mod coalesce;
+pub mod live;
+pub mod reply;
+pub mod threads;
+pub mod vital;
+pub mod watchdog;

@@ -2,6 +2,9 @@
 
 pub mod error;
 pub mod id;
+pub mod origin;
+pub mod task;
 
 pub use error::{Conflict, Error, Result, Violation};
 pub use id::{ApiKeyId, ScheduleId, SessionId, TaskId, UserId};
+pub use origin::Origin;

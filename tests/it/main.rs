@@ -1,1 +1,1 @@
-mod placeholder {}
+//! Integration tests: the real application on a real PostgreSQL.
