@@ -1,10 +1,23 @@
 //! What the service is about, without any framework: no actix, no diesel, no I/O.
 
+pub mod api_key;
+pub mod caller;
+pub mod email;
 pub mod error;
 pub mod id;
 pub mod origin;
+pub mod page;
+pub mod permission;
 pub mod task;
+pub mod timestamp;
+pub mod token;
+pub mod user;
+pub mod username;
 
+pub use caller::{Action, Caller, Credential, Reach, authorize};
 pub use error::{Conflict, Error, Result, Violation};
 pub use id::{ApiKeyId, ScheduleId, SessionId, TaskId, UserId};
 pub use origin::Origin;
+pub use page::{Cursor, Limit, Listing, Page};
+pub use permission::{Permission, Permissions};
+pub use user::{Email, Login, Role, User, Username};
