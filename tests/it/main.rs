@@ -1,1 +1,13 @@
 //! Integration tests: the real application on a real PostgreSQL.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
+    clippy::large_futures,
+    missing_docs,
+    reason = "a test that fails should say where"
+)]
+
+mod architecture;
