@@ -1,1 +1,21 @@
-//! To come.
+//! What the queue can run: plain async functions with typed payloads. No actix, no SQL.
+//!
+//! A type is a struct that is its payload, with [`TaskType`] for what it does, and one line in
+//! [`Registry::builtin`]. What it needs of the world it gets from its [`Context`], as traits that others implement.
+
+pub mod context;
+pub mod outcome;
+pub mod registry;
+pub mod retry;
+pub mod services;
+pub mod task_type;
+
+mod noop;
+mod payload;
+
+pub use context::Context;
+pub use outcome::{Outcome, Stop};
+pub use registry::{Definition, Registry};
+pub use retry::RetryPolicy;
+pub use services::Services;
+pub use task_type::TaskType;

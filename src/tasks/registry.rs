@@ -1,0 +1,139 @@
+//! The types that this program knows.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{
+    Context, Outcome, RetryPolicy, Stop, TaskType, noop,
+    payload::{self, Shape},
+};
+use crate::domain::Violation;
+
+/// The types that this program knows. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Registry(Arc<BTreeMap<&'static str, Entry>>);
+
+#[derive(Clone)]
+struct Entry {
+    definition: Definition,
+    shape: Shape,
+    check: fn(&Shape, &Value) -> Vec<Violation>,
+    start: fn(Value, Context) -> BoxFuture<'static, Outcome>,
+}
+
+/// A type as `GET /api/v1/tasks/types` shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Definition {
+    /// Its name.
+    pub task_type: &'static str,
+    /// What it does, the first paragraph of its documentation.
+    pub description: String,
+    /// JSON Schema (2020-12) of its payload.
+    pub payload_schema: Value,
+    /// What holds for a task that does not say otherwise.
+    pub defaults: Defaults,
+    /// When a failed attempt is followed by the next.
+    pub retry: RetryPolicy,
+    /// Tasks of this type that run at once across all workers; null: no limit.
+    pub max_running: Option<u32>,
+}
+
+/// What holds for a task that does not say otherwise.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Defaults {
+    /// Which workers run it.
+    pub queue: &'static str,
+    /// -100..=100, higher first.
+    pub priority: i16,
+    /// Attempts that it is given.
+    pub max_attempts: i32,
+    /// Seconds that one attempt may take.
+    pub timeout_secs: i32,
+}
+
+impl Registry {
+    /// The built-in types. A new one is one more line here.
+    pub fn builtin() -> Self {
+        Self::default().with::<noop::Noop>()
+    }
+
+    /// And one type more; it takes the place of one of the same name.
+    #[must_use]
+    pub fn with<T: TaskType>(mut self) -> Self {
+        let mut payload_schema = schemars::schema_for!(T).to_value();
+        let shape = Shape::close(&mut payload_schema);
+        let definition = Definition {
+            task_type: T::NAME,
+            description: description(&payload_schema),
+            payload_schema,
+            defaults: Defaults {
+                queue: "default",
+                priority: 0,
+                max_attempts: T::MAX_ATTEMPTS,
+                timeout_secs: i32::try_from(T::TIMEOUT.as_secs().max(1)).unwrap_or(i32::MAX),
+            },
+            retry: T::RETRY,
+            max_running: T::MAX_RUNNING,
+        };
+        let entry = Entry { definition, shape, check: payload::check::<T>, start: start::<T> };
+        Arc::make_mut(&mut self.0).insert(T::NAME, entry);
+        self
+    }
+
+    /// What is known of a type; `None` for an unknown one.
+    pub fn get(&self, task_type: &str) -> Option<&Definition> {
+        self.0.get(task_type).map(|entry| &entry.definition)
+    }
+
+    /// Every type, by name.
+    pub fn definitions(&self) -> impl Iterator<Item = &Definition> {
+        self.0.values().map(|entry| &entry.definition)
+    }
+
+    /// Whether a task of this type may be told this.
+    ///
+    /// # Errors
+    /// Everything that is wrong, with JSON pointers into the request: `/task_type`, `/payload/to`.
+    pub fn check(&self, task_type: &str, payload: &Value) -> Result<(), Vec<Violation>> {
+        let Some(entry) = self.0.get(task_type) else {
+            let message = "no such type of task; GET /api/v1/tasks/types lists them";
+            return Err(vec![Violation::new("/task_type", "unknown_task_type", message)]);
+        };
+        let wrong = (entry.check)(&entry.shape, payload);
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(wrong.into_iter().map(|violation| violation.under("/payload")).collect())
+        }
+    }
+
+    /// One attempt, not yet begun: it runs as the future is polled.
+    pub fn start(&self, task_type: &str, payload: Value, context: Context) -> BoxFuture<'static, Outcome> {
+        match self.0.get(task_type) {
+            Some(entry) => (entry.start)(payload, context),
+            None => Box::pin(async { Err(Stop::failed("this worker does not know the type")) }),
+        }
+    }
+}
+
+fn start<T: TaskType>(payload: Value, context: Context) -> BoxFuture<'static, Outcome> {
+    match payload::read::<T>(&payload) {
+        Ok(task) => Box::pin(task.run(context)),
+        // It fitted when it was enqueued: by another version of the program, whose worker may come.
+        Err(violation) => {
+            let why = format!("the payload does not fit its type at {}", violation.field);
+            Box::pin(async move { Err(Stop::failed(why)) })
+        }
+    }
+}
+
+fn description(schema: &Value) -> String {
+    let whole = schema.get("description").and_then(Value::as_str).unwrap_or_default();
+    whole.split("\n\n").next().unwrap_or_default().replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests;
