@@ -1,3 +1,5 @@
 //! The `starter` binary.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    starter::cli::run()
+}

@@ -1,1 +1,81 @@
-//! To come.
+//! The commands. Results go to standard output, logs and complaints to standard error.
+//!
+//! To add a command: a file with a `run` function, a variant of [`Command`], an arm in [`Cli::run`].
+
+mod config;
+mod failure;
+mod flags;
+mod health;
+mod output;
+mod shell;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use failure::{Failure, Outcome};
+pub use flags::{CommonFlags, Flags, ServerFlags, WorkerFlags};
+pub use output::{Output, Table};
+
+/// The foundation of a production web service: accounts, sessions, API keys and a durable task queue.
+#[derive(Debug, Parser)]
+#[command(name = "starter", version, max_term_width = 100)]
+#[command(after_help = "\
+Configuration: default, then .env, then STARTER__SECTION__KEY, then flag; `starter config show` tells.
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.")]
+pub struct Cli {
+    /// Print results as JSON instead of tables
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show or check the configuration
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Ask a running server how it is; exit 0 when it is fine, else 1
+    Health(health::Arguments),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+impl Cli {
+    fn run(self) -> Outcome {
+        let output = Output::new(self.json);
+        match self.command {
+            Command::Config(command) => config::run(&command, &output),
+            Command::Health(arguments) => health::run(&arguments, &output),
+            Command::Completions { shell } => shell::completions(shell, &output),
+            Command::Man => shell::man(&output),
+        }
+    }
+}
+
+/// Does what the command line says. Wrong usage ends the process here, with exit code 2.
+pub fn run() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn verify_cli() {
+        Cli::command().debug_assert();
+    }
+}

@@ -109,3 +109,22 @@ impl Setting for ConnectionUrl {
         Some(self.masked())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn no_password_of_a_url_is_shown(user in "[a-z@:/?&=]{0,6}", tail in "[a-z@/?&=.]{0,12}") {
+            let text = format!("postgres://u{user}:hunter2{tail}@host/name");
+            if let Ok(url) = ConnectionUrl::try_from(text.clone()) {
+                prop_assert!(!format!("{url:?}").contains("hunter2"), "{text} is shown as {url:?}");
+            }
+        }
+    }
+}

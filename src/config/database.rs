@@ -162,3 +162,40 @@ impl Check for Database {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[test]
+    fn the_parts_of_a_database_url_are_joined_and_encoded() {
+        let url = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter().map(|(key, value)| (format!("STARTER__DATABASE__{key}"), *value));
+            crate::config::Config::from_pairs(pairs)
+                .unwrap()
+                .database
+                .connection_url()
+                .unwrap()
+                .expose_secret()
+                .to_owned()
+        };
+        assert_eq!(
+            url(&[
+                ("HOST", "db.example"),
+                ("USER", "app"),
+                ("PASSWORD", "p@/s:?"),
+                ("NAME", "main"),
+                ("PORT", "6432"),
+                ("SSLMODE", "verify-full")
+            ]),
+            "postgres://app:p%40%2Fs%3A%3F@db%2Eexample:6432/main?sslmode=verify-full"
+        );
+        assert_eq!(
+            url(&[("HOST", "/run/pg")]),
+            "postgres://postgres@%2Frun%2Fpg:5432/postgres?sslmode=prefer"
+        );
+        assert_eq!(url(&[("HOST", "::1"), ("USER", "u")]), "postgres://u@[::1]:5432/u?sslmode=prefer");
+    }
+}

@@ -146,3 +146,52 @@ impl Smtp {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[test]
+    fn mail_urls_say_where_and_how_safely() {
+        let parse = |text: &str| MailUrl::try_from(text.to_owned());
+        let smtp = |text: &str| match parse(text) {
+            Ok(MailUrl::Smtp(smtp)) => smtp,
+            other => panic!("{text}: {other:?}"),
+        };
+        assert!(
+            matches!(parse("file:.starter/mail"), Ok(MailUrl::File(path)) if path == Path::new(".starter/mail"))
+        );
+        assert!(
+            matches!(parse("file:///var/mail"), Ok(MailUrl::File(path)) if path == Path::new("/var/mail"))
+        );
+        let server = smtp("smtp://us%40er:p%3Aw@mail.example:2525?tls=required");
+        let (user, password) = server.credentials.unwrap();
+        assert_eq!((user.as_str(), password.expose_secret()), ("us@er", "p:w"));
+        assert_eq!(
+            (server.host.as_str(), server.port, server.tls),
+            ("mail.example", 2525, SmtpTls::Required)
+        );
+        assert_eq!(smtp("smtps://mail.example").port, 465);
+        assert_eq!(smtp("smtp://u:p@mail.example").tls, SmtpTls::Required);
+        assert_eq!(smtp("smtp://127.0.0.1:1025").tls, SmtpTls::Opportunistic);
+        assert_eq!(smtp("smtp://[::1]:25?tls=none").host, "::1");
+        for bad in [
+            "",
+            "file:",
+            "mail.example",
+            "http://mail.example",
+            "smtp://",
+            "smtp://u@h",
+            "smtp://h?tls=maybe",
+            "smtps://h?tls=none",
+            "smtp://h/path",
+            "smtp://h?x=1",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

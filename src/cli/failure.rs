@@ -1,0 +1,54 @@
+//! How a command fails, and the exit code for it.
+
+use std::{io::Write, process::ExitCode};
+
+use crate::{config, domain};
+
+/// What a command gives back.
+pub type Outcome<T = ()> = Result<T, Failure>;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The configuration does not hold: exit code 2.
+    Config(config::Invalid),
+    /// The arguments make no sense, told in a sentence: exit code 2.
+    Usage(String),
+    /// What was asked for failed, told in a sentence: exit code 1.
+    Failed(String),
+    /// As [`Self::Failed`]; the result that was printed says it all.
+    Told,
+}
+
+impl Failure {
+    /// Says on standard error what went wrong.
+    pub(super) fn report(&self) -> ExitCode {
+        let mut stderr = std::io::stderr().lock();
+        // Nobody is left to tell if standard error is closed.
+        let _ = match self {
+            Self::Config(invalid) => writeln!(stderr, "{invalid}"),
+            Self::Usage(why) | Self::Failed(why) => writeln!(stderr, "error: {why}"),
+            Self::Told => Ok(()),
+        };
+        ExitCode::from(match self {
+            Self::Config(_) | Self::Usage(_) => 2,
+            Self::Failed(_) | Self::Told => 1,
+        })
+    }
+}
+
+impl From<config::Invalid> for Failure {
+    fn from(invalid: config::Invalid) -> Self {
+        Self::Config(invalid)
+    }
+}
+
+impl From<domain::Error> for Failure {
+    /// Values that break a rule came from the command line; everything else is not the caller's fault.
+    fn from(error: domain::Error) -> Self {
+        match error {
+            domain::Error::Invalid(_) | domain::Error::Malformed(_) => Self::Usage(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Flags that win over the environment. They are texts here: the configuration parses and checks
+//! them like any other value.
+
+use clap::Args;
+
+use super::Outcome;
+use crate::config::{Config, Overrides};
+
+/// For every command that needs a configuration.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Configuration, over the environment")]
+pub struct CommonFlags {
+    /// PostgreSQL URL. Other users of this machine can read it in the list of processes: mind the password
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// How logs are written: text or json
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// Which logs are written, such as info or starter=debug
+    #[arg(long, value_name = "FILTER")]
+    pub log_filter: Option<String>,
+}
+
+/// For what serves HTTP.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Configuration, over the environment")]
+pub struct ServerFlags {
+    /// Address to listen on
+    #[arg(long)]
+    pub host: Option<String>,
+    /// Port to listen on; 0 picks a free one
+    #[arg(long)]
+    pub port: Option<String>,
+    /// File that the chosen port is written to
+    #[arg(long, value_name = "FILE")]
+    pub port_file: Option<String>,
+    /// HTTP threads
+    #[arg(long, value_name = "N")]
+    pub workers: Option<String>,
+    /// Where people reach the service
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<String>,
+}
+
+/// For what runs tasks.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Configuration, over the environment")]
+pub struct WorkerFlags {
+    /// Tasks that run at once
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<String>,
+    /// Queues to take tasks from, separated by commas
+    #[arg(long, value_name = "NAMES")]
+    pub queues: Option<String>,
+    /// Port for health and metrics
+    #[arg(long, value_name = "PORT")]
+    pub health_port: Option<String>,
+}
+
+/// All of them.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Flags {
+    /// For every command.
+    #[command(flatten)]
+    pub common: CommonFlags,
+    /// For what serves HTTP.
+    #[command(flatten)]
+    pub server: ServerFlags,
+    /// For what runs tasks.
+    #[command(flatten)]
+    pub worker: WorkerFlags,
+}
+
+impl Flags {
+    /// The configuration under these flags.
+    ///
+    /// # Errors
+    ///
+    /// The configuration does not hold: exit code 2.
+    pub fn load(&self) -> Outcome<Config> {
+        Ok(Config::load(&self.overrides())?)
+    }
+
+    /// The flags as the configuration takes them.
+    pub fn overrides(&self) -> Overrides {
+        let Self { common, server, worker } = self;
+        Overrides::default()
+            .with("--database-url", "STARTER__DATABASE__URL", common.database_url.as_ref())
+            .with("--log-format", "STARTER__TELEMETRY__LOG_FORMAT", common.log_format.as_ref())
+            .with("--log-filter", "STARTER__TELEMETRY__LOG_FILTER", common.log_filter.as_ref())
+            .with("--host", "STARTER__SERVER__HOST", server.host.as_ref())
+            .with("--port", "STARTER__SERVER__PORT", server.port.as_ref())
+            .with("--port-file", "STARTER__SERVER__PORT_FILE", server.port_file.as_ref())
+            .with("--workers", "STARTER__SERVER__WORKERS", server.workers.as_ref())
+            .with("--public-url", "STARTER__SERVER__PUBLIC_URL", server.public_url.as_ref())
+            .with("--concurrency", "STARTER__WORKER__CONCURRENCY", worker.concurrency.as_ref())
+            .with("--queues", "STARTER__WORKER__QUEUES", worker.queues.as_ref())
+            .with("--health-port", "STARTER__WORKER__HEALTH_PORT", worker.health_port.as_ref())
+    }
+}
+
+impl From<CommonFlags> for Flags {
+    fn from(common: CommonFlags) -> Self {
+        Self { common, ..Self::default() }
+    }
+}

@@ -1,0 +1,53 @@
+//! The real binary, run in an empty directory with an empty environment.
+
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+/// A command that is about to run.
+pub(crate) struct Starter {
+    command: Command,
+    directory: TempDir,
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// `starter ARGUMENTS…`
+pub(crate) fn starter(arguments: &[&str]) -> Starter {
+    let directory = TempDir::new().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_starter"));
+    command.args(arguments).env_clear().current_dir(directory.path()).stdin(Stdio::null());
+    Starter { command, directory }
+}
+
+impl Starter {
+    /// With this variable in its environment.
+    pub(crate) fn env(mut self, variable: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.env(variable, value);
+        self
+    }
+
+    /// Where it runs.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn run(mut self) -> Ran {
+        let output = self.command.output().unwrap();
+        Ran {
+            code: output.status.code().unwrap(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
