@@ -167,19 +167,13 @@ impl Check for Database {
 mod tests {
     use secrecy::ExposeSecret;
 
-    use super::*;
+    use crate::config::Config;
 
     #[test]
     fn the_parts_of_a_database_url_are_joined_and_encoded() {
         let url = |pairs: &[(&str, &str)]| {
             let pairs = pairs.iter().map(|(key, value)| (format!("STARTER__DATABASE__{key}"), *value));
-            crate::config::Config::from_pairs(pairs)
-                .unwrap()
-                .database
-                .connection_url()
-                .unwrap()
-                .expose_secret()
-                .to_owned()
+            Config::from_pairs(pairs).unwrap().database.connection_url().unwrap().expose_secret().to_owned()
         };
         assert_eq!(
             url(&[

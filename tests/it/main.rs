@@ -11,3 +11,6 @@
 )]
 
 mod architecture;
+mod cli;
+mod config;
+mod process;
