@@ -44,7 +44,6 @@ impl Output {
     /// # Errors
     ///
     /// Standard output cannot be written to.
-    #[expect(clippy::unused_self, reason = "what is printed is printed through an Output")]
     pub fn text(&self, text: &str) -> Outcome {
         let mut stdout = io::stdout().lock();
         let line_end = if text.ends_with('\n') { "" } else { "\n" };
