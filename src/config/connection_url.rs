@@ -13,7 +13,7 @@ use super::value::{MASK, Setting, exposed};
 pub struct ConnectionUrl(SecretString);
 
 /// Parameters that hold no secret. The values of all others are masked.
-const HARMLESS: [&str; 14] = [
+const HARMLESS: [&str; 15] = [
     "application_name",
     "channel_binding",
     "connect_timeout",
@@ -25,6 +25,7 @@ const HARMLESS: [&str; 14] = [
     "load_balance_hosts",
     "port",
     "sslmode",
+    "sslrootcert",
     "target_session_attrs",
     "tcp_user_timeout",
     "user",
@@ -76,6 +77,12 @@ impl TryFrom<String> for ConnectionUrl {
         }
         let authority = rest.split(['/', '?']).next().unwrap_or_default();
         let hosts = authority.rsplit('@').next().unwrap_or_default();
+        if authority.matches('@').count() > 1 {
+            return Err("an @ in the user or the password has to be written %40");
+        }
+        if hosts.is_empty() && !rest.contains("host=") && !rest.contains("hostaddr=") {
+            return Err("names no host");
+        }
         if !hosts.split(',').all(has_good_port) {
             return Err("a port is not a number from 1 to 65535");
         }

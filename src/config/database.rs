@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::SecretString;
 
 use super::{
@@ -68,6 +68,9 @@ section! {
     }
 }
 
+/// What a part of a URL may hold as it is (RFC 3986 section 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 words! {
     /// TLS to the database, as libpq has it.
     pub enum SslMode {
@@ -118,7 +121,7 @@ impl Database {
     }
 
     fn joined(&self) -> SecretString {
-        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let encoded = |text: &str| utf8_percent_encode(text, RESERVED).to_string();
         let user = self.user.as_deref().unwrap_or("postgres");
         let password = self.password.as_ref().map(|password| format!(":{}", encoded(exposed(password))));
         let host = match self.host.as_deref().unwrap_or("localhost") {
@@ -184,7 +187,7 @@ mod tests {
                 ("PORT", "6432"),
                 ("SSLMODE", "verify-full")
             ]),
-            "postgres://app:p%40%2Fs%3A%3F@db%2Eexample:6432/main?sslmode=verify-full"
+            "postgres://app:p%40%2Fs%3A%3F@db.example:6432/main?sslmode=verify-full"
         );
         assert_eq!(
             url(&[("HOST", "/run/pg")]),

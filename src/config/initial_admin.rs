@@ -3,9 +3,15 @@
 use secrecy::SecretString;
 
 use super::{
+    Auth,
     problem::Problems,
     section::{Check, section},
 };
+use crate::domain::{Violation, email::Email, password::PasswordPolicy, username::Username};
+
+const USERNAME: &str = "STARTER__INITIAL_ADMIN__USERNAME";
+const EMAIL: &str = "STARTER__INITIAL_ADMIN__EMAIL";
+const PASSWORD: &str = "STARTER__INITIAL_ADMIN__PASSWORD";
 
 section! {
     /// The admin that is made at start when there is none. All three, or none of them.
@@ -28,12 +34,34 @@ impl InitialAdmin {
     }
 }
 
+impl InitialAdmin {
+    /// What the rules for accounts say, `auth` among them. Found here, it is found before anything starts.
+    pub(super) fn check_account(&self, auth: &Auth, problems: &mut Problems<'_>) {
+        let Some((username, email, password)) = self.get() else { return };
+        let told = |violation: Violation| violation.message.into_owned();
+        let username = Username::parse(username)
+            .map_err(|violation| problems.contradiction(&[USERNAME], "not a username", &told(violation)));
+        let email = Email::parse(email)
+            .map_err(|violation| problems.contradiction(&[EMAIL], "not an e-mail address", &told(violation)));
+        if let (Ok(username), Ok(email)) = (username, email) {
+            let policy = PasswordPolicy::new(auth.password_min_length);
+            if let Err(violation) = policy.check("/password", password, &username, &email) {
+                problems.contradiction(
+                    &[PASSWORD, "STARTER__AUTH__PASSWORD_MIN_LENGTH"],
+                    "not a password that accounts may have",
+                    &told(violation),
+                );
+            }
+        }
+    }
+}
+
 impl Check for InitialAdmin {
     fn check(&self, problems: &mut Problems<'_>) {
         let keys = [
-            ("STARTER__INITIAL_ADMIN__USERNAME", self.username.is_some()),
-            ("STARTER__INITIAL_ADMIN__EMAIL", self.email.is_some()),
-            ("STARTER__INITIAL_ADMIN__PASSWORD", self.password.is_some()),
+            (USERNAME, self.username.is_some()),
+            (EMAIL, self.email.is_some()),
+            (PASSWORD, self.password.is_some()),
         ];
         if keys.iter().all(|(_, set)| !set) {
             return;

@@ -87,7 +87,7 @@ impl Layers {
         let entries = match dotenvy::from_path_iter(path) {
             Ok(entries) => entries,
             Err(error) if error.not_found() => return,
-            Err(_) => return self.problem(".env", "cannot be read", "a readable file, or none"),
+            Err(_) => return self.problem(".env", "cannot be read", "a readable file in UTF-8, or none"),
         };
         let mut last = "the beginning".to_owned();
         for entry in entries {
@@ -97,11 +97,13 @@ impl Layers {
                     self.lay(variable, value, ".env");
                 }
                 // dotenvy's message quotes the line, which may hold a secret.
-                Err(_) => self.problem(
+                Err(dotenvy::Error::LineParse(..)) => self.problem(
                     ".env",
                     format!("the line after {last} cannot be read"),
                     "VARIABLE=value, values with spaces in quotes",
                 ),
+                // The same would come for ever, as of a directory.
+                Err(_) => return self.problem(".env", "cannot be read", "a readable file in UTF-8, or none"),
             }
         }
     }

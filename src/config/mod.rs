@@ -80,13 +80,14 @@ macro_rules! sections {
 
             fn read(layers: Layers) -> Result<Self, Invalid> {
                 let mut problems = Problems::new(layers.problems, &layers.sources);
-                $(let $field = read::section::<$section>(&layers.values, &mut problems);)+
-                $($field.check(&mut problems);)+
+                let config = Self {
+                    $($field: read::section::<$section>(&layers.values, &mut problems),)+
+                    sources: layers.sources.clone(),
+                };
+                $(config.$field.check(&mut problems);)+
+                config.check_across(&mut problems);
                 let found = problems.into_found();
-                if !found.is_empty() {
-                    return Err(Invalid(found));
-                }
-                Ok(Self { $($field,)+ sources: layers.sources })
+                if found.is_empty() { Ok(config) } else { Err(Invalid(found)) }
             }
         }
     };
@@ -142,6 +143,11 @@ impl Config {
         let source = |key: &Key| self.sources.get(&key.variable).map_or("default", String::as_str).to_owned();
         let entries = Self::keys().into_iter().zip(effective.shown());
         entries.map(|(key, value)| Entry { source: source(&key), key, value }).collect()
+    }
+
+    /// What one section cannot know of another.
+    fn check_across(&self, problems: &mut Problems<'_>) {
+        self.initial_admin.check_account(&self.auth, problems);
     }
 
     /// Writes down what is otherwise worked out where it is used, so that it can be shown.

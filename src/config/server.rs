@@ -1,6 +1,6 @@
 //! `STARTER__SERVER__*`: the HTTP listener.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 use ipnet::IpNet;
 use url::Url;
@@ -83,6 +83,14 @@ fn is_origin(text: &str) -> bool {
 impl Check for Server {
     fn check(&self, problems: &mut Problems<'_>) {
         const ORIGINS: &str = "STARTER__SERVER__CORS_ORIGINS";
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if self.host.parse::<IpAddr>().is_err() && !self.host.chars().all(is_name) {
+            problems.add(
+                "STARTER__SERVER__HOST",
+                "neither an IP address nor a host name",
+                "such as 127.0.0.1, ::1 or localhost, without scheme and port",
+            );
+        }
         if self.cors_origins.iter().any(|origin| origin == "*") {
             problems.add(
                 ORIGINS,

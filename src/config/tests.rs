@@ -136,10 +136,14 @@ fn values_that_contradict_each_other_are_refused() {
 fn the_first_admin_is_whole_or_not_at_all() {
     const NAME: (&str, &str) = ("STARTER__INITIAL_ADMIN__USERNAME", "root");
     const EMAIL: (&str, &str) = ("STARTER__INITIAL_ADMIN__EMAIL", "root@example.org");
-    const PASSWORD: (&str, &str) = ("STARTER__INITIAL_ADMIN__PASSWORD", "long enough to pass");
+    const PASSWORD: (&str, &str) = ("STARTER__INITIAL_ADMIN__PASSWORD", "correct battery staple");
     assert_eq!(blamed([NAME]), [EMAIL.0, PASSWORD.0]);
     assert!(Config::from_pairs([NAME, EMAIL, PASSWORD]).unwrap().initial_admin.get().is_some());
     assert!(Config::from_pairs(NONE).unwrap().initial_admin.get().is_none());
+    assert_eq!(blamed([(NAME.0, "r"), (EMAIL.0, "root"), PASSWORD]), [NAME.0, EMAIL.0]);
+    for bad in ["short", "password1234"] {
+        assert_eq!(blamed([NAME, EMAIL, (PASSWORD.0, bad)]), [PASSWORD.0], "{bad}");
+    }
 }
 
 #[test]
@@ -208,12 +212,12 @@ fn no_secret_is_ever_shown() {
             "STARTER__DATABASE__URL",
             "postgres://app:hunter2@a:1,b:2/d?target_session_attrs=read-write&password=hunter2",
         ),
-        ("STARTER__DATABASE__LISTEN_URL", "postgres://app:hunter2@hunter2@a/d"),
+        ("STARTER__DATABASE__LISTEN_URL", "postgres://app:hunter2%40hunter2@a/d"),
         ("STARTER__MAIL__URL", "smtp://mailer:hunter2@mail.example:2525?tls=none"),
         ("STARTER__WEBHOOK__SECRET", "whsec_aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMmh1bnRlcjI="),
         ("STARTER__INITIAL_ADMIN__USERNAME", "root"),
         ("STARTER__INITIAL_ADMIN__EMAIL", "root@example.org"),
-        ("STARTER__INITIAL_ADMIN__PASSWORD", "hunter2hunter2"),
+        ("STARTER__INITIAL_ADMIN__PASSWORD", "hunter2 hunted no deer"),
     ])
     .unwrap();
     let parts = [
@@ -236,10 +240,14 @@ fn no_secret_is_ever_shown() {
 #[test]
 fn values_with_a_form_are_checked() {
     for (variable, bad) in [
+        ("STARTER__SERVER__HOST", "http://example.org"),
+        ("STARTER__SERVER__HOST", "localhost:3000"),
         ("STARTER__SERVER__PUBLIC_URL", "ftp://example.org"),
         ("STARTER__SERVER__PUBLIC_URL", "https://user@example.org"),
         ("STARTER__SERVER__PUBLIC_URL", "https://example.org/?q"),
         ("STARTER__DATABASE__URL", "mysql://h/d"),
+        ("STARTER__DATABASE__URL", "postgres:///d"),
+        ("STARTER__DATABASE__URL", "postgres://u:p@ss@h/d"),
         ("STARTER__DATABASE__URL", "postgres://h:port/d"),
         ("STARTER__DATABASE__URL", "postgres://h:70000/d"),
         ("STARTER__DATABASE__SSLMODE", "on"),

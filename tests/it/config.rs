@@ -114,7 +114,7 @@ fn show_never_shows_a_secret() {
         ("STARTER__WEBHOOK__SECRET", "whsec_aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMmh1bnRlcjI="),
         ("STARTER__INITIAL_ADMIN__USERNAME", "root"),
         ("STARTER__INITIAL_ADMIN__EMAIL", "root@example.org"),
-        ("STARTER__INITIAL_ADMIN__PASSWORD", "hunter2-hunter2"),
+        ("STARTER__INITIAL_ADMIN__PASSWORD", "hunter2 hunted no deer"),
     ];
     for form in [&["config", "show"][..], &["config", "show", "--json"]] {
         let show = variables.iter().fold(starter(form), |show, (variable, value)| show.env(variable, value));
@@ -139,6 +139,11 @@ fn a_dotenv_that_cannot_be_read_is_a_problem_and_is_not_quoted() {
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(ran.stdout.starts_with(".env: the line after STARTER__SERVER__PORT cannot be read; "), "{ran:?}");
     assert!(!ran.stdout.contains("hunter2"));
+
+    let check = starter(&["config", "check"]);
+    fs::create_dir(check.directory().join(".env")).unwrap();
+    let ran = check.run();
+    assert_eq!((ran.code, ran.stdout.starts_with(".env: cannot be read; ")), (1, true), "{ran:?}");
 }
 
 #[test]
