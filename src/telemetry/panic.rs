@@ -14,7 +14,8 @@ pub(super) fn log_panics() {
         let message = message(panic);
         let backtrace = Backtrace::capture();
         if backtrace.status() == BacktraceStatus::Captured {
-            log::error!(location, thread, backtrace:%; "panicked: {message}");
+            let backtrace = functions(&backtrace.to_string());
+            log::error!(location, thread, backtrace; "panicked: {message}");
         } else {
             log::error!(location, thread; "panicked: {message}");
         }
@@ -32,6 +33,14 @@ fn message(panic: &PanicHookInfo<'_>) -> &'static str {
         .unwrap_or("message withheld, as it may hold secrets")
 }
 
+/// The functions of a backtrace, innermost first, without the files: those are paths of the
+/// machine that built the program.
+fn functions(backtrace: &str) -> String {
+    let frames = backtrace.lines().map(str::trim).filter(|line| !line.starts_with("at "));
+    let names = frames.map(|line| line.split_once(": ").map_or(line, |(_, name)| name));
+    names.skip_while(|name| !name.contains("begin_unwind")).skip(1).collect::<Vec<_>>().join(" < ")
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::{Mutex, PoisonError};
@@ -39,6 +48,13 @@ mod tests {
     use super::*;
 
     static SEEN: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+
+    #[test]
+    fn a_backtrace_is_told_by_its_functions() {
+        let backtrace = "   0: hook\n             at ./src/telemetry/panic.rs:15:25\n   1: __rustc::rust_begin_unwind\n\
+                         2: inner\n             at /build/src/lib.rs:1:1\n   3: outer\n";
+        assert_eq!(functions(backtrace), "inner < outer");
+    }
 
     #[test]
     fn only_constant_messages_are_told() {
