@@ -13,4 +13,7 @@
 mod architecture;
 mod cli;
 mod config;
+mod migrations;
+mod pool;
 mod process;
+mod support;

@@ -75,11 +75,6 @@ impl Account {
         self.ids.is_none() || self.command(Path::new("true"), directory).status().is_ok_and(|s| s.success())
     }
 
-    /// Another account than the one this process runs as.
-    pub(super) fn is_other(&self) -> bool {
-        self.ids.is_some()
-    }
-
     /// For messages.
     pub(super) fn name(&self) -> &str {
         &self.name

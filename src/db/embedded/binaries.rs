@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn versions_are_read_from_releases_and_prereleases() {
         assert_eq!(parse_version("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)\n"), Some((15, 14)));
-        assert_eq!(parse_version("postgres (PostgreSQL) 18beta1"), Some((18, 1)));
+        assert_eq!(parse_version("postgres (PostgreSQL) 18beta1"), Some((18, 0)));
         assert_eq!(parse_version("postgres (PostgreSQL) 19devel"), Some((19, 0)));
         assert_eq!(parse_version("postgres"), None);
         assert_eq!(parse_version("postgres (PostgreSQL) new"), None);

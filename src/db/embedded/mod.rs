@@ -19,12 +19,14 @@ mod problem;
 use std::{
     fs::{self, File},
     io::Write,
+    os::unix::ffi::OsStrExt,
     path::Path,
     process::{Command, Stdio},
     sync::Mutex,
 };
 
 use binaries::Binaries;
+use percent_encoding::NON_ALPHANUMERIC;
 use place::Place;
 use postmaster::Postmaster;
 use problem::Problem;
@@ -72,20 +74,19 @@ impl Cluster {
     /// `Unavailable`, with what to do about it: no PostgreSQL on this machine, the wrong version, a directory
     /// that cannot be used, or the server's own last words.
     pub fn start(directory: &Path) -> domain::Result<Self> {
-        Ok(Self::start_with(directory, &[])?)
+        Ok(Self::enter(directory, &[])?)
     }
 
-    /// As [`Cluster::start`], with settings for the server should it have to be started; for tests that
-    /// need no durability.
+    /// As [`Cluster::start`], with settings for the server should it have to be started: tests turn off what
+    /// makes it durable.
     ///
     /// # Errors
     /// As [`Cluster::start`].
-    pub fn start_for_tests(directory: &Path) -> domain::Result<Self> {
-        let settings = [("fsync", "off"), ("full_page_writes", "off"), ("max_connections", "400")];
-        Ok(Self::start_with(directory, &settings.map(|(name, value)| (name.to_owned(), value.to_owned())))?)
+    pub fn start_with(directory: &Path, settings: &[(&str, &str)]) -> domain::Result<Self> {
+        Ok(Self::enter(directory, settings)?)
     }
 
-    fn start_with(directory: &Path, settings: &[(String, String)]) -> Result<Self, Problem> {
+    fn enter(directory: &Path, settings: &[(&str, &str)]) -> Result<Self, Problem> {
         let place = Place::prepare(directory)?;
         let start = place.lock_file("start.lock")?;
         start.lock().map_err(Problem::at(directory))?;
@@ -216,18 +217,10 @@ fn run(program: &'static str, command: &mut Command, input: &str) -> Result<(), 
     Err(Problem::Failed { program, output: postmaster::last_lines(&String::from_utf8_lossy(&words)) })
 }
 
-/// With the folder percent-encoded as a parameter, so that odd paths survive.
+/// With the folder percent-encoded as the host: the form that libpq, tokio-postgres and the diesel CLI all take.
 fn url(socket_directory: &Path) -> String {
-    let path = socket_directory.as_os_str().as_encoded_bytes();
-    let encoded: String = path
-        .iter()
-        .map(|byte| match byte {
-            b'/' | b'.' | b'-' | b'_' => char::from(*byte).to_string(),
-            byte if byte.is_ascii_alphanumeric() => char::from(*byte).to_string(),
-            byte => format!("%{byte:02X}"),
-        })
-        .collect();
-    format!("postgresql://{NAME}@/{NAME}?host={encoded}")
+    let folder = percent_encoding::percent_encode(socket_directory.as_os_str().as_bytes(), NON_ALPHANUMERIC);
+    format!("postgresql://{NAME}@{folder}/{NAME}")
 }
 
 #[cfg(test)]
@@ -236,8 +229,8 @@ mod tests {
 
     #[test]
     fn the_url_carries_any_path() {
-        assert_eq!(url(Path::new("/srv/my app/run")), "postgresql://starter@/starter?host=/srv/my%20app/run");
-        let parsed: tokio_postgres::Config = url(Path::new("/srv/my app/run")).parse().unwrap();
-        assert_eq!(parsed.get_hosts(), [tokio_postgres::config::Host::Unix("/srv/my app/run".into())]);
+        assert_eq!(url(Path::new("/srv/my app")), "postgresql://starter@%2Fsrv%2Fmy%20app/starter");
+        let parsed: tokio_postgres::Config = url(Path::new("/srv/my app")).parse().unwrap();
+        assert_eq!(parsed.get_hosts(), [tokio_postgres::config::Host::Unix("/srv/my app".into())]);
     }
 }

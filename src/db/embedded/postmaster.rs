@@ -62,7 +62,7 @@ impl Postmaster {
     pub(super) fn start(
         place: &Place,
         binaries: &Binaries,
-        settings: &[(String, String)],
+        settings: &[(&str, &str)],
     ) -> Result<Self, Problem> {
         let deadline = Instant::now() + LEFTOVERS_LIMIT;
         loop {
@@ -196,11 +196,12 @@ impl PidFile {
 /// Whether process `pid` is a server on `data`: numbers are used again, so its arguments are looked at.
 fn is_postmaster(pid: Pid, data: &Path) -> bool {
     let number = pid.as_raw_nonzero();
-    let arguments = fs::read(format!("/proc/{number}/cmdline")).or_else(|_| {
-        // No /proc (macOS), or the process is gone.
+    let arguments = if Path::new("/proc/self/cmdline").exists() {
+        fs::read(format!("/proc/{number}/cmdline"))
+    } else {
         let ps = Command::new("ps").args(["-ww", "-o", "command=", "-p", &number.to_string()]).output();
         ps.map(|done| done.stdout)
-    });
+    };
     let wanted = data.as_os_str().as_bytes();
     arguments.is_ok_and(|a| !wanted.is_empty() && a.windows(wanted.len()).any(|part| part == wanted))
 }

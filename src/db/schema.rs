@@ -1,0 +1,225 @@
+// @generated automatically by Diesel CLI.
+
+diesel::table! {
+    /// Credentials of machines; the key itself is never stored, only its SHA-256.
+    api_keys (id) {
+        id -> Uuid,
+        name -> Text,
+        key_hash -> Bytea,
+        key_prefix -> Text,
+        permissions -> Jsonb,
+        created_by -> Uuid,
+        expires_at -> Nullable<Timestamptz>,
+        last_used_at -> Nullable<Timestamptz>,
+        revoked_at -> Nullable<Timestamptz>,
+        previous_key_hash -> Nullable<Bytea>,
+        previous_expires_at -> Nullable<Timestamptz>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    /// Who did what to whom: append-only, written in the transaction of the act.
+    audit_log (id) {
+        id -> Uuid,
+        at -> Timestamptz,
+        actor_kind -> Text,
+        actor_id -> Nullable<Uuid>,
+        credential_id -> Nullable<Uuid>,
+        action -> Text,
+        target_kind -> Nullable<Text>,
+        target_id -> Nullable<Uuid>,
+        outcome -> Text,
+        ip_address -> Nullable<Inet>,
+        request_id -> Nullable<Text>,
+        detail -> Jsonb,
+    }
+}
+
+diesel::table! {
+    /// First answers to requests that carried Idempotency-Key, for 24 hours.
+    idempotency_keys (user_id, key) {
+        user_id -> Uuid,
+        key -> Text,
+        request_hash -> Bytea,
+        status -> Nullable<Int2>,
+        body -> Nullable<Jsonb>,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    /// Failed log-ins by account and address, keyed by hash so that no identifier is stored.
+    login_throttle (bucket) {
+        bucket -> Bytea,
+        failures -> Int4,
+        window_start -> Timestamptz,
+        blocked_until -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    /// Tokens mailed to reset a password or prove an address; only their SHA-256 is kept.
+    one_time_tokens (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        purpose -> Text,
+        token_hash -> Bytea,
+        sent_to -> Text,
+        expires_at -> Timestamptz,
+        used_at -> Nullable<Timestamptz>,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    /// Queues that were paused or configured; a queue need not be here to be used.
+    queues (name) {
+        name -> Text,
+        paused_at -> Nullable<Timestamptz>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    /// Recurring tasks: each tick is one task, fired by compare-and-swap on next_run_at.
+    schedules (id) {
+        id -> Uuid,
+        name -> Text,
+        cron -> Text,
+        timezone -> Text,
+        task_type -> Text,
+        payload -> Jsonb,
+        queue -> Text,
+        enabled -> Bool,
+        missed -> Text,
+        next_run_at -> Nullable<Timestamptz>,
+        last_run_at -> Nullable<Timestamptz>,
+        created_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    /// Log-ins that are alive; the token itself is never stored, only its SHA-256.
+    sessions (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        token_hash -> Bytea,
+        auth_version -> Int8,
+        user_agent -> Nullable<Text>,
+        ip_address -> Nullable<Inet>,
+        last_seen_at -> Timestamptz,
+        /// Slides with use, never beyond expires_at.
+        idle_expires_at -> Timestamptz,
+        /// Absolute end, never extended.
+        expires_at -> Timestamptz,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    /// Attempts that ended; the one under way is in its task.
+    task_attempts (task_id, attempt) {
+        task_id -> Uuid,
+        attempt -> Int4,
+        worker_id -> Int8,
+        started_at -> Timestamptz,
+        finished_at -> Timestamptz,
+        outcome -> Text,
+        error -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    /// Work to be done in the background, done, or given up.
+    tasks (id) {
+        id -> Uuid,
+        task_type -> Text,
+        queue -> Text,
+        payload -> Jsonb,
+        status -> Text,
+        priority -> Int2,
+        run_at -> Timestamptz,
+        attempt -> Int4,
+        max_attempts -> Int4,
+        retry_count -> Int4,
+        crashes -> Int4,
+        timeout_secs -> Int4,
+        lease -> Nullable<Int8>,
+        worker_id -> Nullable<Int8>,
+        cancel_requested_at -> Nullable<Timestamptz>,
+        last_error -> Nullable<Text>,
+        progress -> Nullable<Jsonb>,
+        result -> Nullable<Jsonb>,
+        unique_key -> Nullable<Text>,
+        request_id -> Nullable<Text>,
+        schedule_id -> Nullable<Uuid>,
+        created_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        started_at -> Nullable<Timestamptz>,
+        finished_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    /// People who can log in.
+    users (id) {
+        id -> Uuid,
+        username -> Text,
+        username_canon -> Text,
+        email -> Text,
+        email_canon -> Text,
+        password_hash -> Text,
+        role -> Text,
+        is_active -> Bool,
+        email_verified -> Bool,
+        /// Sessions carry the value they were made under and die when it moves on.
+        auth_version -> Int8,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        last_login_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    /// Worker processes that hold a lease; a task whose worker is not here is rescued.
+    workers (id) {
+        id -> Int8,
+        host -> Text,
+        pid -> Int4,
+        version -> Text,
+        task_types -> Array<Nullable<Text>>,
+        queues -> Array<Nullable<Text>>,
+        started_at -> Timestamptz,
+        lease_expires_at -> Timestamptz,
+    }
+}
+
+diesel::joinable!(api_keys -> users (created_by));
+diesel::joinable!(idempotency_keys -> users (user_id));
+diesel::joinable!(one_time_tokens -> users (user_id));
+diesel::joinable!(schedules -> users (created_by));
+diesel::joinable!(sessions -> users (user_id));
+diesel::joinable!(task_attempts -> tasks (task_id));
+diesel::joinable!(tasks -> users (created_by));
+
+diesel::allow_tables_to_appear_in_same_query!(
+    api_keys,
+    audit_log,
+    idempotency_keys,
+    login_throttle,
+    one_time_tokens,
+    queues,
+    schedules,
+    sessions,
+    task_attempts,
+    tasks,
+    users,
+    workers,
+);

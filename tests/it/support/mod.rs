@@ -1,0 +1,21 @@
+//! What the tests share.
+
+pub(crate) mod db;
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+/// Waits until `condition` holds; panics when it does not within `deadline`. For everything that happens in its
+/// own time: never sleep in a test.
+pub(crate) async fn eventually<F, Fut>(deadline: Duration, mut condition: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = bool>,
+{
+    let end = Instant::now() + deadline;
+    while !condition().await {
+        assert!(Instant::now() < end, "still not so after {deadline:?}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
