@@ -123,7 +123,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    /// Attempts that ended; the one under way is in its task.
+    /// Attempts that ended without success. The one under way, or the one that succeeded, is in its task: status, attempt, worker_id, started_at, finished_at.
     task_attempts (task_id, attempt) {
         task_id -> Uuid,
         attempt -> Int4,
@@ -206,7 +206,6 @@ diesel::joinable!(idempotency_keys -> users (user_id));
 diesel::joinable!(one_time_tokens -> users (user_id));
 diesel::joinable!(schedules -> users (created_by));
 diesel::joinable!(sessions -> users (user_id));
-diesel::joinable!(task_attempts -> tasks (task_id));
 diesel::joinable!(tasks -> users (created_by));
 
 diesel::allow_tables_to_appear_in_same_query!(

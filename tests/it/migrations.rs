@@ -95,6 +95,7 @@ fn written() -> BTreeSet<String> {
 }
 
 /// `scripts/test` installs the CLI; by hand: `cargo install diesel_cli --no-default-features --features postgres`.
+/// With `UPDATE_SCHEMA=1` in the environment, what it prints is written to the file.
 #[tokio::test]
 async fn schema_rs_is_what_the_diesel_cli_prints_where_it_is_installed() {
     let cached = root().join(".cache/diesel_cli/bin/diesel");
@@ -104,8 +105,13 @@ async fn schema_rs_is_what_the_diesel_cli_prints_where_it_is_installed() {
     command.args(["print-schema", "--database-url", &database.url()]).current_dir(root());
     let Ok(printed) = command.output() else { return };
     assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
-    let schema = fs::read_to_string(root().join("src/db/schema.rs")).unwrap();
-    assert_eq!(String::from_utf8_lossy(&printed.stdout), schema, "run diesel migration run");
+    let (file, printed) = (root().join("src/db/schema.rs"), String::from_utf8(printed.stdout).unwrap());
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        fs::write(&file, &printed).unwrap();
+    }
+    let schema = fs::read_to_string(&file).unwrap();
+    let differing = schema.lines().zip(printed.lines()).find(|(ours, theirs)| ours != theirs);
+    assert!(schema == printed, "run again with UPDATE_SCHEMA=1; first difference: {differing:?}");
 }
 
 fn root() -> &'static Path {
