@@ -29,7 +29,7 @@ impl ApiKeySecret {
     /// What every key begins with, so that scanners for leaked secrets find it.
     pub const PREFIX: &str = "key_";
 
-    /// A new one.
+    /// A new one, from a cryptographic generator that the operating system seeds.
     pub fn generate() -> Self {
         let random: String =
             rand::rng().sample_iter(Alphanumeric).take(RANDOM_CHARS).map(char::from).collect();

@@ -5,9 +5,27 @@ use serde::Serialize;
 
 use super::{
     ApiKeyId, Error, Result, SessionId, UserId,
+    api_key::ApiKeySecret,
     permission::{Permission, Permissions},
+    token::SessionToken,
     user::{Role, User},
 };
+
+/// What came as `Bearer` credential and could be one of ours: worth a look-up.
+#[derive(Debug, Clone)]
+pub enum Presented {
+    /// Somebody's session.
+    Session(SessionToken),
+    /// Some program's key.
+    ApiKey(ApiKeySecret),
+}
+
+impl Presented {
+    /// `None` for what this service cannot have made: wrong prefix, length, alphabet or checksum.
+    pub fn parse(text: &str) -> Option<Self> {
+        SessionToken::parse(text).map(Self::Session).or_else(|| ApiKeySecret::parse(text).map(Self::ApiKey))
+    }
+}
 
 /// A caller, recognised by a credential that was valid when the request came.
 #[derive(Debug, Clone)]
@@ -263,6 +281,16 @@ mod tests {
 
     fn allowed(caller: &Caller) -> Vec<Action> {
         Action::ALL.into_iter().filter(|action| caller.may(*action).is_ok()).collect()
+    }
+
+    #[test]
+    fn a_bearer_credential_is_a_session_token_or_an_api_key() {
+        let (token, key) = (SessionToken::generate(), ApiKeySecret::generate());
+        assert!(matches!(Presented::parse(token.expose()), Some(Presented::Session(_))));
+        assert!(matches!(Presented::parse(key.expose()), Some(Presented::ApiKey(_))));
+        for text in ["", "sess_", "key_", "ott_", "eyJhbGciOiJIUzI1NiJ9.e30.x"] {
+            assert!(Presented::parse(text).is_none());
+        }
     }
 
     #[test]

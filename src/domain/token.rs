@@ -69,7 +69,7 @@ macro_rules! tokens {
             /// What every one begins with, so that scanners for leaked secrets find it.
             pub const PREFIX: &str = $prefix;
 
-            /// A new one, from the operating system's randomness.
+            /// A new one, from a cryptographic generator that the operating system seeds.
             pub fn generate() -> Self {
                 Self(generate(Self::PREFIX))
             }

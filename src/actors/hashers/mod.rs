@@ -1,6 +1,6 @@
 //! The threads that hash passwords: as many as configured and no more, with a bounded queue in front.
 //!
-//! A hash takes some 30 ms and 19 MiB. Done wherever a request happens to run it would stall other requests, and
+//! A hash takes 15 to 30 ms and 19 MiB. Done wherever a request happens to run it would stall other requests, and
 //! a hundred at once would take 2 GiB. So every hash of the process goes through here: log-ins, also those for
 //! accounts that do not exist, registrations, changes. Work that nobody waits for any more is not begun, work
 //! that waited for more than two seconds neither, and when the queue is full the answer is [`Error::Overloaded`] at once.
