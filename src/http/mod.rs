@@ -1,1 +1,43 @@
-//! To come.
+//! The edge: routes, and everything between the socket and the actors. The only layer that names
+//! actix_web and status codes.
+//!
+//! A resource is a file with its request and answer types, its handlers, each with a
+//! `#[utoipa::path]`, and a function `endpoints()` that lists them; and one line in [`routes`].
+//! A handler takes [`Json`], [`Query`], [`Path`], [`ClientIp`], and returns `Result<_, Problem>`.
+
+mod access_log;
+mod bearer;
+pub mod catalogue;
+mod client_ip;
+mod connection;
+mod cors;
+mod docs;
+mod edge;
+mod endpoint;
+mod headers;
+pub mod json;
+pub mod openapi;
+mod path;
+mod problem;
+mod query;
+mod rate_limit;
+mod request_id;
+mod server;
+mod settings;
+
+pub use bearer::Presented;
+pub use client_ip::ClientIp;
+pub use edge::Draining;
+pub use endpoint::Endpoint;
+pub use json::{Input, Json};
+pub use path::{Path, Segment};
+pub use problem::{Document, Problem};
+pub use query::Query;
+pub use server::serve;
+pub use settings::Settings;
+
+/// The route table: one line a resource.
+pub fn routes() -> Vec<Endpoint> {
+    let resources = [docs::endpoints()];
+    resources.into_iter().flatten().collect()
+}

@@ -1,0 +1,75 @@
+//! One line for each request, and nothing in it that a caller could forge or would not want there:
+//! the pattern of the route, never the path or the query; no credential. `telemetry` escapes what needs it.
+
+use std::{fmt, time::Instant};
+
+use actix_web::{
+    dev::ServiceRequest,
+    http::{Method, StatusCode, header},
+};
+
+use super::{client_ip::ClientIp, edge::RouteSlot};
+
+/// Characters of a user agent that are logged.
+const USER_AGENT_LENGTH: usize = 200;
+
+/// A request under way.
+pub(super) struct Visit {
+    begun: Instant,
+    method: Method,
+    client: ClientIp,
+    user_agent: String,
+    route: RouteSlot,
+}
+
+impl Visit {
+    pub(super) fn begin(request: &ServiceRequest, client: ClientIp, route: RouteSlot) -> Self {
+        let user_agent = request.headers().get(header::USER_AGENT);
+        Self {
+            begun: Instant::now(),
+            method: request.method().clone(),
+            client,
+            user_agent: user_agent.map_or_else(String::new, |agent| shortened(agent.as_bytes())),
+            route,
+        }
+    }
+
+    /// Writes the line; for health checks, which come every second or so, only when debugging.
+    pub(super) fn end(self, status: StatusCode) {
+        let route = self.route.get().map_or("-", |matched| matched.pattern());
+        let level = if route.starts_with("/health") { log::Level::Debug } else { log::Level::Info };
+        log::log!(
+            level,
+            method:% = self.method,
+            route,
+            status = status.as_u16(),
+            ms:% = Millis(self.begun),
+            client:% = self.client.0,
+            user_agent = self.user_agent.as_str();
+            "request"
+        );
+    }
+}
+
+struct Millis(Instant);
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1}", self.0.elapsed().as_secs_f64() * 1000.0)
+    }
+}
+
+fn shortened(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).chars().take(USER_AGENT_LENGTH).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_agent_is_cut_and_need_not_be_text() {
+        assert_eq!(shortened(b"a\xff"), "a\u{fffd}");
+        assert_eq!(shortened("\u{e9}".repeat(5000).as_bytes()).chars().count(), USER_AGENT_LENGTH);
+    }
+}
