@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, Semaphore};
 
 use super::{
-    threads::Thread,
+    threads::{Epoch, Thread},
     vital::{Ping, Silence, Vitals, Watched},
 };
 use crate::domain::{Error, Result};
@@ -42,7 +42,7 @@ pub struct Live<A: Living>(Arc<Cell<A>>);
 
 struct Cell<A: Living> {
     reach: Reach,
-    address: RwLock<Addr<A>>,
+    address: RwLock<(Addr<A>, Epoch)>,
     gate: Semaphore,
     thread: Thread,
     make: Box<dyn Fn() -> A + Send + Sync>,
@@ -134,15 +134,17 @@ impl<A: Living> Live<A> {
     }
 
     fn address(&self) -> Addr<A> {
-        self.0.address.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.address.read().unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 }
 
-fn spawn<A: Living>(thread: &Thread, capacity: usize, actor: A) -> Addr<A> {
-    A::start_in_arbiter(&thread.arbiter(), move |context| {
+fn spawn<A: Living>(thread: &Thread, capacity: usize, actor: A) -> (Addr<A>, Epoch) {
+    let (arbiter, epoch) = thread.arbiter();
+    let address = A::start_in_arbiter(&arbiter, move |context| {
         context.set_mailbox_capacity(capacity);
         actor
-    })
+    });
+    (address, epoch)
 }
 
 impl<A: Living> Watched for Live<A> {
@@ -171,7 +173,8 @@ impl<A: Living> Watched for Live<A> {
 
     fn replace(&self, why: Silence) {
         if why == Silence::Mute {
-            self.0.thread.renew();
+            let hung = self.0.address.read().unwrap_or_else(PoisonError::into_inner).1;
+            self.0.thread.renew(hung);
         }
         let fresh = spawn(&self.0.thread, self.0.reach.capacity, (self.0.make)());
         *self.0.address.write().unwrap_or_else(PoisonError::into_inner) = fresh;

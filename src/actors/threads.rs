@@ -6,14 +6,10 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
 };
 
-use actix_rt::{Arbiter, ArbiterHandle};
+use actix_rt::{Arbiter, ArbiterHandle, System};
 use tokio::runtime::Runtime;
-
-/// A thread that hung is replaced once, however many of its actors are found mute.
-const RENEWAL_PAUSE: Duration = Duration::from_secs(2);
 
 /// One thread for actors; replaceable, because a handler that never returns takes its thread with it.
 #[derive(Clone)]
@@ -22,8 +18,12 @@ pub struct Thread(Arc<Inner>);
 struct Inner {
     name: &'static str,
     runtime: Arc<Runtime>,
-    current: Mutex<(ArbiterHandle, Instant)>,
+    system: System,
+    current: Mutex<(ArbiterHandle, Epoch)>,
 }
+
+/// Which of the threads that stood in one place.
+pub type Epoch = u64;
 
 impl fmt::Debug for Thread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,29 +34,31 @@ impl fmt::Debug for Thread {
 impl Thread {
     /// Starts it. An actix `System` must be running.
     pub fn start(name: &'static str, runtime: &Arc<Runtime>) -> Self {
-        let current = Mutex::new((arbiter(runtime), Instant::now()));
-        Self(Arc::new(Inner { name, runtime: Arc::clone(runtime), current }))
+        let current = Mutex::new((arbiter(runtime), 0));
+        Self(Arc::new(Inner { name, runtime: Arc::clone(runtime), system: System::current(), current }))
     }
 
-    /// Where to start actors.
-    pub fn arbiter(&self) -> ArbiterHandle {
-        self.0.current.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+    /// Where to start actors, and which one that is.
+    pub fn arbiter(&self) -> (ArbiterHandle, Epoch) {
+        self.0.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Leaves the present thread to its fate and starts another. Actors on the old one end when it comes back.
-    pub fn renew(&self) {
+    /// Leaves the thread of that epoch to its fate and starts another; once, however many of its actors are
+    /// found mute. Actors on the old one end when it comes back.
+    pub fn renew(&self, hung: Epoch) {
         let mut current = self.0.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.1.elapsed() < RENEWAL_PAUSE {
-            return;
+        if current.1 == hung {
+            log::error!(thread = self.0.name; "a thread of actors hangs; starting another");
+            current.0.stop();
+            // The watchdog's own thread belongs to no system, and an arbiter joins that of its maker.
+            System::set_current(self.0.system.clone());
+            *current = (arbiter(&self.0.runtime), hung + 1);
         }
-        log::error!(thread = self.0.name; "a thread of actors hangs; starting another");
-        current.0.stop();
-        *current = (arbiter(&self.0.runtime), Instant::now());
     }
 
     /// Stops it; what its actors have under way ends with it.
     pub fn stop(&self) {
-        self.arbiter().stop();
+        self.arbiter().0.stop();
     }
 }
 
