@@ -3,9 +3,11 @@
 //! To add a command: a file with a `run` function, a variant of [`Command`], an arm in [`Cli::run`].
 
 mod config;
+pub mod database;
 mod failure;
 mod flags;
 mod health;
+mod migrate;
 mod output;
 mod shell;
 
@@ -34,6 +36,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run, take back or list the migrations
+    #[command(subcommand)]
+    Migrate(migrate::Command),
     /// Show or check the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -52,6 +57,7 @@ impl Cli {
     fn run(self) -> Outcome {
         let output = Output::new(self.json);
         match self.command {
+            Command::Migrate(command) => migrate::run(command, &output),
             Command::Config(command) => config::run(&command, &output),
             Command::Health(arguments) => health::run(&arguments, &output),
             Command::Completions { shell } => shell::completions(shell, &output),

@@ -13,6 +13,7 @@
 mod architecture;
 mod cli;
 mod config;
+mod embedded;
 mod migrations;
 mod pool;
 mod process;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path, process::Command};
 use diesel_async::RunQueryDsl;
 use starter::db::migrate;
 
-use crate::support::db::TestDatabase;
+use crate::{process::starter, support::db::TestDatabase};
 
 #[tokio::test]
 async fn migrations_go_up_down_and_up_again() {
@@ -116,4 +116,36 @@ async fn schema_rs_is_what_the_diesel_cli_prints_where_it_is_installed() {
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn the_command_runs_takes_back_repeats_and_lists_migrations() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let database = runtime.block_on(TestDatabase::empty());
+    let migrate = |arguments: &[&str]| {
+        let ran = starter(arguments).env("STARTER__DATABASE__URL", database.url()).run();
+        assert_eq!(ran.code, 0, "{arguments:?}: {ran:?}");
+        ran.stdout
+    };
+    assert!(migrate(&["migrate", "status"]).contains("pending"));
+    let run = migrate(&["migrate", "run", "--json"]);
+    let run: Vec<serde_json::Value> = serde_json::from_str(&run).unwrap();
+    assert!(run.len() >= 6 && run.iter().all(|row| row["state"] == "run"), "{run:?}");
+    assert_eq!(migrate(&["migrate", "run", "--json"]).trim(), "[]");
+    let last = run.last().unwrap()["migration"].as_str().unwrap();
+    assert!(migrate(&["migrate", "redo"]).contains(last));
+    assert!(migrate(&["migrate", "revert"]).contains(last));
+    let status: Vec<serde_json::Value> =
+        serde_json::from_str(&migrate(&["migrate", "status", "--json"])).unwrap();
+    let pending: Vec<_> = status.iter().filter(|row| row["state"] == "pending").collect();
+    assert!(pending.len() == 1 && pending[0]["migration"] == last, "{status:?}");
+}
+
+#[test]
+fn without_the_database_the_command_says_which_one_it_missed() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("postgres://user:hunter2@{nobody}/name");
+    let ran = starter(&["migrate", "status"]).env("STARTER__DATABASE__URL", url).run();
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.stderr.contains(&nobody.to_string()) && !ran.stderr.contains("hunter2"), "{ran:?}");
 }
