@@ -1,6 +1,9 @@
 drop table idempotency_keys;
 drop table task_attempts;
 drop table tasks;
+drop table task_events;
+drop table task_events_wanted;
+drop function tasks_changed();
 drop function tasks_deleted();
 drop function tasks_truncated();
 drop table schedules;

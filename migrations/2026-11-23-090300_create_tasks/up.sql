@@ -67,6 +67,9 @@ create table tasks (
     progress jsonb,
     result jsonb,
     unique_key text check (char_length(unique_key) between 1 and 200),
+    -- Whose key it is: its owner's, or all zeros for the system. Not created_by, which a deleted user leaves null: two
+    -- of these with the same key would then stand in each other's way.
+    unique_scope uuid,
     request_id text,
     schedule_id uuid,
     created_by uuid references users on delete set null,
@@ -75,6 +78,7 @@ create table tasks (
     started_at timestamptz,
     finished_at timestamptz,
     constraint tasks_running_is_leased check ((status = 'running') = (lease is not null and worker_id is not null)),
+    constraint tasks_unique_key_has_scope check ((unique_key is null) = (unique_scope is null)),
     constraint tasks_finished_has_time check ((status in ('succeeded', 'failed', 'cancelled')) = (finished_at is not null))
 ) with (
     fillfactor = 80,
@@ -85,9 +89,11 @@ comment on table tasks is 'Work to be done in the background, done, or given up.
 create index tasks_ready on tasks (queue, priority desc, run_at, id) where status = 'pending';
 create index tasks_waiting on tasks (run_at) where status in ('scheduled', 'retrying');
 create index tasks_running on tasks (worker_id) where status = 'running';
-create unique index tasks_unique_key on tasks (unique_key)
+create unique index tasks_unique_key on tasks (unique_key, unique_scope)
     where unique_key is not null and status in ('pending', 'scheduled', 'running', 'retrying');
 create index tasks_owner on tasks (created_by, id);
+create index tasks_by_key on tasks (unique_key, id) where unique_key is not null;
+create index tasks_given_up on tasks (status, id) where status in ('failed', 'cancelled');
 create index tasks_finished on tasks (finished_at) where finished_at is not null;
 -- The queue's own statements set updated_at themselves: a PL/pgSQL call for each row of each would cost them a fifth.
 create trigger tasks_updated_at before update on tasks for each row
@@ -125,16 +131,66 @@ end
 $$;
 create trigger tasks_truncate_attempts after truncate on tasks for each statement execute function tasks_truncated();
 
+-- What happened to tasks, for event streams: one row a statement, so that a claim of 500 is one row. Written only
+-- while somebody listens or may come back: a queue without listeners does not pay for them.
+create table task_events (
+    id bigint generated always as identity primary key,
+    -- Who wrote it. Ids are drawn before commit: a reader who saw one does not know that all before it are visible,
+    -- but all of transactions that ended before the oldest one still at work are.
+    xid bigint not null default (pg_current_xact_id()::text::bigint),
+    at timestamptz not null default clock_timestamp(),
+    task_ids uuid[] not null,
+    task_types text[] not null,
+    queues text[] not null,
+    statuses text[] not null,
+    attempts int[] not null,
+    progress jsonb[] not null,
+    owners uuid[] not null
+);
+comment on table task_events is 'Changes of tasks in batches, kept for an hour, for those who listen.';
+create index task_events_at on task_events (at);
+
+create table task_events_wanted (
+    only_row boolean primary key default true check (only_row),
+    until timestamptz not null
+) with (fillfactor = 50);
+comment on table task_events_wanted is 'Until when changes of tasks are recorded; processes with listeners move it on.';
+insert into task_events_wanted (until) values ('-infinity');
+
+create function tasks_changed() returns trigger language plpgsql as $$
+begin
+    if exists (select from task_events_wanted where until > statement_timestamp()) then
+        insert into task_events (task_ids, task_types, queues, statuses, attempts, progress, owners)
+        select array_agg(id), array_agg(task_type), array_agg(queue), array_agg(status), array_agg(attempt),
+            array_agg(progress), array_agg(created_by)
+        from changed having count(*) > 0;
+        if found then
+            perform pg_notify('starter_tasks', '=');
+        end if;
+    end if;
+    return null;
+end
+$$;
+create trigger tasks_insert_events after insert on tasks
+    referencing new table as changed for each statement execute function tasks_changed();
+create trigger tasks_update_events after update on tasks
+    referencing new table as changed for each statement execute function tasks_changed();
+
 create table idempotency_keys (
     -- Who sent it: a user, so that one caller cannot see what another did.
     user_id uuid not null references users on delete cascade,
     key text not null check (char_length(key) between 1 and 255),
     -- SHA-256 of method, path and body.
     request_hash bytea not null check (octet_length(request_hash) = 32),
+    -- Of the first answer; null while the first request is under way.
     status smallint,
-    body jsonb,
+    location text,
+    body bytea,
+    -- The answer holds a secret: it is encrypted under a key that is not here (see http/idempotency.rs).
+    sealed boolean not null default false,
     created_at timestamptz not null default now(),
-    primary key (user_id, key)
+    primary key (user_id, key),
+    constraint idempotency_keys_answer_whole check ((status is null) = (body is null))
 );
 comment on table idempotency_keys is 'First answers to requests that carried Idempotency-Key, for 24 hours.';
 create index idempotency_keys_age on idempotency_keys (created_at);

@@ -8,7 +8,9 @@ mod error;
 pub mod migrate;
 pub mod pool;
 mod schema;
+mod statement;
 pub mod target;
+pub mod tasks;
 mod tls;
 
 pub use pool::{Limits, Pool, PoolState, PooledConnection, connect};

@@ -44,7 +44,9 @@ diesel::table! {
         key -> Text,
         request_hash -> Bytea,
         status -> Nullable<Int2>,
-        body -> Nullable<Jsonb>,
+        location -> Nullable<Text>,
+        body -> Nullable<Bytea>,
+        sealed -> Bool,
         created_at -> Timestamptz,
     }
 }
@@ -136,6 +138,30 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// Changes of tasks in batches, kept for an hour, for those who listen.
+    task_events (id) {
+        id -> Int8,
+        xid -> Int8,
+        at -> Timestamptz,
+        task_ids -> Array<Nullable<Uuid>>,
+        task_types -> Array<Nullable<Text>>,
+        queues -> Array<Nullable<Text>>,
+        statuses -> Array<Nullable<Text>>,
+        attempts -> Array<Nullable<Int4>>,
+        progress -> Array<Nullable<Jsonb>>,
+        owners -> Array<Nullable<Uuid>>,
+    }
+}
+
+diesel::table! {
+    /// Until when changes of tasks are recorded; processes with listeners move it on.
+    task_events_wanted (only_row) {
+        only_row -> Bool,
+        until -> Timestamptz,
+    }
+}
+
+diesel::table! {
     /// Work to be done in the background, done, or given up.
     tasks (id) {
         id -> Uuid,
@@ -157,6 +183,7 @@ diesel::table! {
         progress -> Nullable<Jsonb>,
         result -> Nullable<Jsonb>,
         unique_key -> Nullable<Text>,
+        unique_scope -> Nullable<Uuid>,
         request_id -> Nullable<Text>,
         schedule_id -> Nullable<Uuid>,
         created_by -> Nullable<Uuid>,
@@ -218,6 +245,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     schedules,
     sessions,
     task_attempts,
+    task_events,
+    task_events_wanted,
     tasks,
     users,
     workers,

@@ -93,7 +93,7 @@ pub struct Task {
     pub progress: Option<Value>,
     /// What its handler returned.
     pub result: Option<Value>,
-    /// At most one unfinished task has it.
+    /// At most one unfinished task of the same owner has it.
     pub unique_key: Option<String>,
     /// Who enqueued it; null for the system and for deleted users.
     pub created_by: Option<UserId>,
@@ -138,7 +138,7 @@ pub struct NewTask {
     pub max_attempts: i32,
     /// Seconds that one attempt may take.
     pub timeout_secs: i32,
-    /// At most one unfinished task has it.
+    /// At most one unfinished task of the same owner has it.
     pub unique_key: Option<String>,
     /// Who enqueues it.
     pub created_by: Option<UserId>,
@@ -146,6 +146,15 @@ pub struct NewTask {
     pub request_id: Option<String>,
     /// The schedule whose tick it is.
     pub schedule_id: Option<ScheduleId>,
+}
+
+/// What came of a [`NewTask`].
+#[derive(Debug, Clone)]
+pub struct Enqueued {
+    /// The new task, or the unfinished one that holds its `unique_key`.
+    pub task: Task,
+    /// `false` for the one that was there already.
+    pub is_new: bool,
 }
 
 #[cfg(test)]

@@ -18,3 +18,4 @@ mod migrations;
 mod pool;
 mod process;
 mod support;
+mod tasks_insert;

@@ -67,9 +67,10 @@ async fn schema_rs_has_the_tables_and_columns_that_the_migrations_make() {
     let found: Vec<(String, String, String, String)> =
         query.load(&mut database.connection().await).await.unwrap();
     let found = found.into_iter().map(|(table, column, udt, nullable)| {
-        let kind = match udt.as_str() {
-            "_text" => "Array<Nullable<Text>>".to_owned(),
-            name => name[..1].to_uppercase() + &name[1..],
+        let capital = |name: &str| name[..1].to_uppercase() + &name[1..];
+        let kind = match udt.strip_prefix('_') {
+            Some(element) => format!("Array<Nullable<{}>>", capital(element)),
+            None => capital(&udt),
         };
         let kind = if nullable == "YES" { format!("Nullable<{kind}>") } else { kind };
         format!("{table}.{column} -> {kind}")

@@ -1,0 +1,102 @@
+//! A row of `tasks`, as users see it.
+
+use chrono::{DateTime, Utc};
+use diesel::{
+    deserialize::Queryable,
+    sql_types::{Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid},
+};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::domain::{
+    Error, Result, TaskId, UserId,
+    task::{Status, Task},
+};
+
+/// The columns of a [`TaskRow`], for the text of statements.
+macro_rules! task_columns {
+    () => {
+        "id, task_type, queue, payload, status, priority, run_at, attempt, max_attempts, retry_count, last_error, \
+         progress, result, unique_key, created_by, created_at, updated_at, started_at, finished_at"
+    };
+}
+pub(super) use task_columns;
+
+/// Their types.
+pub(super) type TaskColumns = (
+    SqlUuid,
+    Text,
+    Text,
+    Jsonb,
+    Text,
+    SmallInt,
+    Timestamptz,
+    Integer,
+    Integer,
+    Integer,
+    Nullable<Text>,
+    Nullable<Jsonb>,
+    Nullable<Jsonb>,
+    Nullable<Text>,
+    Nullable<SqlUuid>,
+    Timestamptz,
+    Timestamptz,
+    Nullable<Timestamptz>,
+    Nullable<Timestamptz>,
+);
+
+#[derive(Debug, Queryable)]
+pub(super) struct TaskRow {
+    id: Uuid,
+    task_type: String,
+    queue: String,
+    payload: Value,
+    status: String,
+    priority: i16,
+    run_at: DateTime<Utc>,
+    attempt: i32,
+    max_attempts: i32,
+    retry_count: i32,
+    last_error: Option<String>,
+    progress: Option<Value>,
+    result: Option<Value>,
+    unique_key: Option<String>,
+    created_by: Option<Uuid>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    started_at: Option<DateTime<Utc>>,
+    finished_at: Option<DateTime<Utc>>,
+}
+
+/// A status as it is stored.
+pub(super) fn status(stored: &str) -> Result<Status> {
+    Status::parse(stored).ok_or_else(|| Error::internal(format!("a task has the status {stored}")))
+}
+
+impl TryFrom<TaskRow> for Task {
+    type Error = Error;
+
+    fn try_from(row: TaskRow) -> Result<Self> {
+        Ok(Self {
+            id: TaskId(row.id),
+            task_type: row.task_type,
+            queue: row.queue,
+            payload: row.payload,
+            status: status(&row.status)?,
+            priority: row.priority,
+            run_at: row.run_at,
+            attempt: row.attempt,
+            max_attempts: row.max_attempts,
+            retry_count: row.retry_count,
+            last_error: row.last_error,
+            progress: row.progress,
+            result: row.result,
+            unique_key: row.unique_key,
+            created_by: row.created_by.map(UserId),
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+        })
+    }
+}
