@@ -20,6 +20,7 @@ create table audit_log (
 comment on table audit_log is 'Who did what to whom: append-only, written in the transaction of the act.';
 create index audit_log_time on audit_log (at, id);
 create index audit_log_target on audit_log (target_id, at) where target_id is not null;
+create index audit_log_actor on audit_log (actor_id, at) where actor_id is not null;
 
 create function refuse_change() returns trigger language plpgsql as $$
 begin

@@ -3,15 +3,31 @@
 //! Functions here take `&mut AsyncPgConnection`, so that several make one transaction, and return types of the
 //! domain; rows are private to their file.
 
+pub mod audit;
 pub mod embedded;
 mod error;
 pub mod migrate;
+pub mod one_time_tokens;
 pub mod pool;
 mod schema;
 mod statement;
 pub mod target;
 pub mod tasks;
+pub mod throttle;
 mod tls;
 
+pub use diesel_async::{AsyncConnection as Transactional, AsyncPgConnection as Connection};
 pub use pool::{Limits, Pool, PoolState, PooledConnection, connect};
 pub use target::{Session, Target};
+
+/// Makes `text` stand for itself in a `LIKE` pattern.
+fn escape_like(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '\\' | '%' | '_') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}

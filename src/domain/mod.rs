@@ -1,15 +1,19 @@
 //! What the service is about, without any framework: no actix, no diesel, no I/O.
 
+pub mod account;
 pub mod api_key;
+pub mod audit;
 pub mod caller;
 pub mod email;
 pub mod error;
 pub mod id;
+pub mod letter;
 pub mod origin;
 pub mod page;
 pub mod password;
 pub mod permission;
 pub mod task;
+pub mod throttle;
 pub mod timestamp;
 pub mod token;
 pub mod user;

@@ -11,6 +11,7 @@
 )]
 
 mod architecture;
+mod audit_log;
 mod cli;
 mod config;
 mod embedded;
@@ -19,3 +20,4 @@ mod pool;
 mod process;
 mod support;
 mod tasks_insert;
+mod throttle;
