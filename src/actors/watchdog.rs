@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    checkup::{self, Checkup, Health},
     reply::Answer,
     vital::{Report, Silence, State, Watched},
 };
@@ -57,7 +58,13 @@ pub struct Watchdog {
     patience: Patience,
     alarm: Arc<Notify>,
     given_up: CancellationToken,
+    checkup: Checkup,
 }
+
+/// Asks how the process is.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Health>")]
+pub struct CheckHealth;
 
 /// Asks for the rows of `/health/actors`.
 #[derive(Debug, Clone, Copy, Message)]
@@ -73,8 +80,14 @@ crate::vital!(Watchdog);
 
 impl Watchdog {
     /// `alarm` wakes it; `given_up` is cancelled when an actor is past its restart budget.
-    pub fn new(roster: Roster, patience: Patience, alarm: Arc<Notify>, given_up: CancellationToken) -> Self {
-        Self { roster, patience, alarm, given_up }
+    pub fn new(
+        roster: Roster,
+        patience: Patience,
+        alarm: Arc<Notify>,
+        given_up: CancellationToken,
+        checkup: Checkup,
+    ) -> Self {
+        Self { roster, patience, alarm, given_up, checkup }
     }
 
     fn visit_all(&self) {
@@ -158,6 +171,15 @@ impl Handler<ReportAll> for Watchdog {
 
     fn handle(&mut self, _: ReportAll, _: &mut Self::Context) -> Self::Result {
         Answer::Now(Ok(self.roster.iter().map(|watched| watched.report()).collect()))
+    }
+}
+
+impl Handler<CheckHealth> for Watchdog {
+    type Result = Answer<Health>;
+
+    fn handle(&mut self, _: CheckHealth, _: &mut Self::Context) -> Self::Result {
+        let (checkup, actors) = (self.checkup.clone(), checkup::of_all(&self.roster));
+        Answer::later(move |reply_to| checkup.tell(actors, reply_to))
     }
 }
 

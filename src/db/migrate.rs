@@ -95,6 +95,11 @@ pub async fn pending(target: &Target) -> Result<Vec<String>> {
     Ok(status.into_iter().filter(|migration| !migration.applied).map(|migration| migration.name).collect())
 }
 
+/// The versions of all migrations of this program, as the database keeps them.
+pub(super) fn versions() -> Result<Vec<String>> {
+    Ok(all()?.iter().map(|migration| migration.name().version().to_string()).collect())
+}
+
 fn apply(connection: &mut Connection, migration: &dyn Migration<Pg>) -> Result<String> {
     log::info!(migration:% = migration.name(); "running");
     connection.run_migration(migration).map_err(failed)?;

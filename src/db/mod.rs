@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod embedded;
 mod error;
+pub mod health;
 pub mod migrate;
 pub mod one_time_tokens;
 pub mod pool;

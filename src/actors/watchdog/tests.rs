@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::{
     actors::{
+        checkup::Condition,
         live::{Live, Reach},
         threads::Thread,
     },
@@ -67,7 +68,7 @@ struct Bench {
     made: Arc<AtomicUsize>,
     hold: Arc<Semaphore>,
     given_up: CancellationToken,
-    _watchdog: Live<Watchdog>,
+    watchdog: Live<Watchdog>,
 }
 
 const QUICK: Patience = Patience {
@@ -98,11 +99,15 @@ fn bench(patience: Patience) -> Bench {
     let watchdog = Live::start(reach, &guard, &alarm, {
         let given_up = given_up.clone();
         let alarm = Arc::clone(&alarm);
-        move || Watchdog::new(Arc::clone(&roster), patience, Arc::clone(&alarm), given_up.clone())
+        let checkup = Checkup::new(Box::new(|| Box::pin(async { Ok(0) })), || false);
+        move || {
+            let (roster, alarm) = (Arc::clone(&roster), Arc::clone(&alarm));
+            Watchdog::new(roster, patience, alarm, given_up.clone(), checkup.clone())
+        }
     });
     // Dropping a runtime inside another one's block_on would panic; the test process ends soon anyway.
     std::mem::forget(runtime);
-    Bench { counter, made, hold, given_up, _watchdog: watchdog }
+    Bench { counter, made, hold, given_up, watchdog }
 }
 
 impl Bench {
@@ -207,5 +212,21 @@ fn an_actor_that_keeps_dying_ends_the_process() {
         tokio::time::timeout(Duration::from_secs(20), bench.given_up.cancelled()).await.unwrap();
         let watched: Arc<dyn Watched> = Arc::new(bench.counter.clone());
         assert_eq!(watched.report().state, State::Stopped);
+    });
+}
+
+#[test]
+fn the_condition_is_the_worst_of_all_that_was_looked_at() {
+    actix_rt::System::new().block_on(async {
+        let bench = bench(QUICK);
+        let health = bench.watchdog.ask(CheckHealth).await.unwrap();
+        assert_eq!(health.status, Condition::Degraded, "the change feed is not live");
+        assert!(health.is_ready(), "which the service can do without");
+        while !bench.given_up.is_cancelled() {
+            let _told = bench.counter.ask(Do::PanicInBody).await;
+        }
+        let health = bench.watchdog.ask(CheckHealth).await.unwrap();
+        assert_eq!((health.status, health.checks.actors), (Condition::Down, Condition::Down));
+        assert!(!health.is_ready());
     });
 }
