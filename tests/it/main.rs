@@ -16,6 +16,7 @@ mod cli;
 mod config;
 mod embedded;
 mod migrations;
+mod network;
 mod pool;
 mod process;
 mod support;
