@@ -4,10 +4,14 @@
 //!    comes too late) have no body: here they become problem documents like all others.
 //! 2. Only the first head on a connection is under a time limit, and a reader who stops reading
 //!    is under none: here a connection on which nothing was written for too long ends.
+//! 3. After an answer that closes the connection, the rest of a body in chunks is read for as long
+//!    as it comes: here for a short while only, so that the client sees the answer.
 
 use std::{
+    cell::Cell,
     io,
     pin::Pin,
+    rc::Rc,
     task::{Context as Task, Poll, ready},
     time::Duration,
 };
@@ -24,6 +28,20 @@ use uuid::Uuid;
 
 use super::{headers, problem::Problem, request_id};
 
+/// How long what a client still sends is read and thrown away after a refusal, so that it sees the
+/// refusal.
+pub(super) const LINGER: Duration = Duration::from_secs(3);
+
+/// Set by the edge when the answer under way is the last on its connection.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LastAnswer(Rc<Cell<bool>>);
+
+impl LastAnswer {
+    pub(super) fn begin(&self) {
+        self.0.set(true);
+    }
+}
+
 /// A socket, watched.
 pub(super) struct Connection<S> {
     io: S,
@@ -32,6 +50,7 @@ pub(super) struct Connection<S> {
     instead: BytesMut,
     silence_limit: Duration,
     last_write: Instant,
+    last_answer: LastAnswer,
     alarm: Pin<Box<Sleep>>,
 }
 
@@ -39,32 +58,56 @@ impl<S> Connection<S> {
     pub(super) fn new(io: S, silence_limit: Duration, secure: bool) -> Self {
         let now = Instant::now();
         let alarm = Box::pin(tokio::time::sleep_until(now + silence_limit));
-        Self { io, secure, instead: BytesMut::new(), silence_limit, last_write: now, alarm }
+        Self {
+            io,
+            secure,
+            instead: BytesMut::new(),
+            silence_limit,
+            last_write: now,
+            last_answer: LastAnswer::default(),
+            alarm,
+        }
     }
 
-    /// Whether nothing was written for too long; if not, wakes the task when it is so.
-    fn poll_silence(&mut self, cx: &mut Task<'_>) -> Poll<io::Error> {
+    /// For the edge, to say which answer is the last.
+    pub(super) fn last_answer(&self) -> LastAnswer {
+        self.last_answer.clone()
+    }
+
+    /// How long nothing need be written before reading ends.
+    fn patience(&self) -> Duration {
+        if self.last_answer.0.get() { LINGER } else { self.silence_limit }
+    }
+
+    /// Whether nothing was written for so long; if not, wakes the task when it is so.
+    fn poll_silence(&mut self, cx: &mut Task<'_>, limit: Duration) -> Poll<()> {
         while self.alarm.as_mut().poll(cx).is_ready() {
-            if self.is_silent() {
-                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            if self.last_write.elapsed() >= limit {
+                return Poll::Ready(());
             }
-            let end = self.last_write + self.silence_limit;
-            self.alarm.as_mut().reset(end);
+            self.alarm.as_mut().reset(self.last_write + limit);
         }
         Poll::Pending
     }
 
-    fn is_silent(&self) -> bool {
-        self.last_write.elapsed() >= self.silence_limit
+    /// How reading ends on a silent connection: after the last answer, as if the client were done.
+    fn silenced(&self) -> io::Result<()> {
+        if self.last_answer.0.get() { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
     }
 }
 
 impl<S: AsyncWrite + Unpin> Connection<S> {
     fn write(&mut self, cx: &mut Task<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let Poll::Ready(result) = Pin::new(&mut self.io).poll_write(cx, bytes) else {
-            return self.poll_silence(cx).map(Err);
+            let silence = self.poll_silence(cx, self.silence_limit);
+            return silence.map(|()| Err(io::ErrorKind::TimedOut.into()));
         };
         self.last_write = Instant::now();
+        if self.last_answer.0.get() {
+            // To be woken then: nothing may come any more.
+            self.alarm.as_mut().reset(self.last_write + LINGER);
+            let _ = self.alarm.as_mut().poll(cx);
+        }
         Poll::Ready(result)
     }
 
@@ -94,11 +137,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         // A client that sends without a pause never makes the alarm be looked at.
-        if self.is_silent() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        let patience = self.patience();
+        if self.last_write.elapsed() >= patience {
+            return Poll::Ready(self.silenced());
         }
         match Pin::new(&mut self.io).poll_read(cx, buffer) {
-            Poll::Pending => self.poll_silence(cx).map(Err),
+            Poll::Pending => self.poll_silence(cx, patience).map(|()| self.silenced()),
             ready => ready,
         }
     }
@@ -109,6 +153,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         ready!(self.write_instead(cx))?;
         match plain_error(bytes) {
             None => self.write(cx, bytes),
+            // What followed the last answer: the rest of the request that it refused.
+            Some((b"", _)) if self.last_answer.0.get() => Poll::Ready(Ok(bytes.len())),
             Some((b"", status)) => {
                 self.instead = BytesMut::from(problem(status, self.secure).as_slice());
                 if let Poll::Ready(Err(error)) = self.write_instead(cx) {
@@ -210,14 +256,14 @@ mod tests {
     async fn a_plain_error_becomes_a_problem_document_however_small_the_pipe() {
         let (near, mut far) = tokio::io::duplex(7);
         let mut connection = Connection::new(near, Duration::from_secs(60), false);
-        let writing = tokio::spawn(async move {
+        let writing = async move {
             connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
             connection.write_all(PLAIN).await.unwrap();
             connection.shutdown().await.unwrap();
-        });
+        };
         let mut text = String::new();
-        far.read_to_string(&mut text).await.unwrap();
-        writing.await.unwrap();
+        let (_, read) = tokio::join!(writing, far.read_to_string(&mut text));
+        read.unwrap();
         let text = text.strip_prefix("HTTP/1.1 200 OK\r\n\r\n").unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let body: serde_json::Value = serde_json::from_str(body).unwrap();

@@ -28,8 +28,8 @@ use actix_web::{
 use futures_util::FutureExt;
 
 use super::{
-    access_log::Visit, client_ip::ClientIp, cors::Cors, endpoint::Matched, headers, problem::Problem,
-    rate_limit::RateLimiter, request_id, settings::Settings,
+    access_log::Visit, client_ip::ClientIp, connection::LastAnswer, cors::Cors, endpoint::Matched, headers,
+    problem::Problem, rate_limit::RateLimiter, request_id, settings::Settings,
 };
 use crate::{domain, telemetry};
 
@@ -107,8 +107,12 @@ impl Edge {
             request.extensions_mut().insert(client);
             request.extensions_mut().insert(route);
             let grant = self.cors.grant(request.headers());
+            let last_answer = request.conn_data::<LastAnswer>().cloned();
             let mut answer = self.answer(request, next, client).await;
             self.finish(answer.response(), grant, &id);
+            if answer.response().head().connection_type() == ConnectionType::Close {
+                last_answer.iter().for_each(LastAnswer::begin);
+            }
             visit.end(answer.response().status());
             match answer {
                 Answer::Routed(routed) => Ok(routed),

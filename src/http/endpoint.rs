@@ -48,8 +48,12 @@ macro_rules! endpoint {
 impl Endpoint {
     /// From the struct that `#[utoipa::path]` makes beside a handler, and the handler.
     #[doc(hidden)]
-    pub fn new<P: utoipa::Path + utoipa::__dev::SchemaReferences>(route: fn() -> Route) -> Self {
-        let operation = P::operation();
+    pub fn new<P>(route: fn() -> Route) -> Self
+    where
+        P: utoipa::Path + utoipa::__dev::SchemaReferences + for<'t> utoipa::__dev::Tags<'t>,
+    {
+        let mut operation = P::operation();
+        operation.tags.get_or_insert_default().extend(P::tags().into_iter().map(str::to_owned));
         let mut schemas = Vec::new();
         P::schemas(&mut schemas);
         let parameters = operation.parameters.iter().flatten();

@@ -27,6 +27,8 @@ pub enum Problem {
     MethodNotAllowed(Vec<Method>),
     /// The request, or the rest of it, did not arrive in time.
     RequestTimeout,
+    /// The body ended early, or its chunks are no chunks.
+    BrokenBody,
     /// The body is larger than this route takes.
     PayloadTooLarge,
     /// The body is not JSON in UTF-8, or is encoded.
@@ -94,6 +96,7 @@ impl Problem {
             Self::Domain(error) => kind_of(error),
             Self::MethodNotAllowed(_) => &kinds::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => &kinds::REQUEST_TIMEOUT,
+            Self::BrokenBody => &kinds::MALFORMED_REQUEST,
             Self::PayloadTooLarge => &kinds::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => &kinds::UNSUPPORTED_MEDIA_TYPE,
             Self::TimedOut => &kinds::UNAVAILABLE,
@@ -107,6 +110,7 @@ impl Problem {
         match self {
             Self::Domain(Error::Malformed(why)) => why,
             Self::Domain(Error::Conflict(Conflict::State(why))) => why,
+            Self::BrokenBody => "The body ended early, or is framed wrongly.",
             _ => self.kind().detail,
         }
     }
@@ -145,7 +149,7 @@ impl Problem {
 
     /// The request may still be arriving: the connection cannot be used again.
     fn closes(&self) -> bool {
-        matches!(self.kind().status, 408 | 413 | 414 | 431)
+        matches!(self, Self::BrokenBody | Self::RequestTimeout | Self::PayloadTooLarge)
     }
 
     /// The document, for the request with this id.

@@ -14,8 +14,8 @@ use crate::domain::Error;
 
 /// Extracts the query string.
 ///
-/// `T` derives `Deserialize` and `IntoParams`, with `#[serde(deny_unknown_fields)]`; its fields
-/// are `Option`s. A number whose range is checked (422) is an `i64`.
+/// `T` derives `Deserialize` and `IntoParams`, with `#[serde(deny_unknown_fields)]` and
+/// `#[into_params(parameter_in = Query)]`; its fields are `Option`s.
 #[derive(Debug)]
 pub struct Query<T>(pub T);
 

@@ -15,16 +15,13 @@ use actix_web::{
 };
 
 use super::{
-    connection::Connection,
+    connection::{Connection, LINGER},
     edge::{Draining, Edge},
     endpoint::{self, Endpoint},
     problem::Problem,
     settings::Settings,
 };
 use crate::domain::Error;
-
-/// How long what a client still sends is read and thrown away after a refusal, so that it sees the refusal.
-const LINGER: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Serves `endpoints` on a listener. `state` adds what the handlers extract by `web::Data`, and
 /// services that are no part of the API, such as static files.
@@ -59,7 +56,7 @@ fn service(
     stopping: GracefulShutdownSignal,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), InitError = ()> + use<> {
     let settings = &edge.settings;
-    let (silence_limit, secure) = (settings.silence_limit(), settings.secure);
+    let (silence_limit, secure) = (settings.silence, settings.secure);
     let body_limit = settings.body.limit;
     let http = HttpService::build()
         .keep_alive(settings.keep_alive)
@@ -68,6 +65,9 @@ fn service(
         .graceful_shutdown_signal(move || {
             let stopping = stopping.clone();
             async move { stopping.notified().await }
+        })
+        .on_connect_ext(|connection: &Connection<TcpStream>, data| {
+            data.insert(connection.last_answer());
         })
         .expect(fn_service(move |request| std::future::ready(expect(request, body_limit))))
         .h1(map_config(app(edge, endpoints, state), |()| AppConfig::default()));

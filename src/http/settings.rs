@@ -7,6 +7,9 @@ use ipnet::IpNet;
 use super::json::BodyRules;
 use crate::config;
 
+/// What scheduling may add to limits that follow from one another.
+const SLACK: Duration = Duration::from_secs(5);
+
 /// How the edge behaves. The defaults are those of the contract.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -28,6 +31,10 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// Between two requests on one connection.
     pub keep_alive: Duration,
+    /// How long a connection may go without a byte written to it: more than a pause and a request may
+    /// take together. Whoever is silent longer, stops reading, or sends the head of a later request
+    /// byte by byte, is cut off. Streams must send something more often than this.
+    pub silence: Duration,
     /// Grace for requests under way at shutdown.
     pub shutdown_timeout: Duration,
     /// Requests per second and burst of one address; `None` is no limit.
@@ -48,6 +55,7 @@ impl Default for Settings {
             request_timeout: Duration::from_secs(30),
             head_timeout: Duration::from_secs(5),
             keep_alive: Duration::from_secs(30),
+            silence: Duration::from_secs(75),
             shutdown_timeout: Duration::from_secs(30),
             rate_limit: NonZeroU32::new(50).zip(NonZeroU32::new(100)),
             auth_per_minute: NonZeroU32::new(30),
@@ -59,24 +67,19 @@ impl Settings {
     /// As configured.
     pub fn of(server: &config::Server, limit: &config::RateLimit) -> Self {
         let defaults = Self::default();
+        let request_timeout = Duration::from_secs(server.request_timeout_secs);
         Self {
             workers: server.workers,
             secure: server.is_https(),
             trusted_proxies: server.trusted_proxies.clone(),
             cors_origins: server.cors_origins.clone(),
             body: BodyRules { limit: server.body_limit_bytes, ..defaults.body },
-            request_timeout: Duration::from_secs(server.request_timeout_secs),
+            request_timeout,
+            silence: defaults.keep_alive + defaults.body.patience + request_timeout + SLACK,
             shutdown_timeout: Duration::from_secs(server.shutdown_timeout_secs),
             rate_limit: NonZeroU32::new(limit.per_second).zip(NonZeroU32::new(limit.burst)),
             auth_per_minute: NonZeroU32::new(limit.auth_per_minute),
             ..defaults
         }
-    }
-
-    /// How long a connection may go without a byte written to it: a request that takes as long as
-    /// it may, after a pause as long as it may be. Whoever is silent longer, or sends the head of a
-    /// later request byte by byte, is cut off. Streams must send a comment more often than this.
-    pub fn silence_limit(&self) -> Duration {
-        self.keep_alive + self.body.patience + self.request_timeout + Duration::from_secs(5)
     }
 }

@@ -14,6 +14,7 @@ mod architecture;
 mod audit_log;
 mod cli;
 mod config;
+mod edge;
 mod embedded;
 mod migrations;
 mod network;

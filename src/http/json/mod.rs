@@ -152,7 +152,7 @@ async fn receive(mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| match error {
             PayloadError::Overflow => Problem::PayloadTooLarge,
-            _ => malformed("The body ended early or is framed wrongly."),
+            _ => Problem::BrokenBody,
         })?;
         if body.len() + chunk.len() > limit {
             return Err(Problem::PayloadTooLarge);
