@@ -29,7 +29,10 @@ comment on table users is 'People who can log in.';
 comment on column users.auth_version is 'Sessions carry the value they were made under and die when it moves on.';
 create index users_created on users (created_at, id);
 create index users_active_admins on users (id) where role = 'admin' and is_active;
-create trigger users_updated_at before update on users for each row execute function set_updated_at();
+-- Not by a log-in: last_login_at is no change of the user.
+create trigger users_updated_at before update of
+    username, username_canon, email, email_canon, password_hash, role, is_active, email_verified, auth_version
+    on users for each row execute function set_updated_at();
 
 create table one_time_tokens (
     id uuid primary key,

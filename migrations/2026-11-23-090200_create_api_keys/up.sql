@@ -19,4 +19,7 @@ create table api_keys (
 );
 comment on table api_keys is 'Credentials of machines; the key itself is never stored, only its SHA-256.';
 create index api_keys_owner on api_keys (created_by, created_at, id);
-create trigger api_keys_updated_at before update on api_keys for each row execute function set_updated_at();
+-- Not by use: last_used_at is no change of the key.
+create trigger api_keys_updated_at before update of
+    name, key_hash, key_prefix, permissions, created_by, expires_at, revoked_at, previous_key_hash, previous_expires_at
+    on api_keys for each row execute function set_updated_at();

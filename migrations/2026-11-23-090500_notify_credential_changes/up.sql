@@ -21,7 +21,8 @@ $$;
 
 create function sessions_deleted() returns trigger language plpgsql as $$
 begin
-    perform notify_credentials('s', (select array_agg(id) from gone));
+    -- What had ended took no right away; so the sweep of thousands says nothing.
+    perform notify_credentials('s', (select array_agg(id) from gone where idle_expires_at > now()));
     return null;
 end
 $$;

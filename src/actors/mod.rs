@@ -1,10 +1,17 @@
 //! Who owns what: the actors, and the few pieces that they all share.
 
+mod activity;
+pub mod api_keys;
+pub mod boottime;
 pub mod checkup;
 pub mod coalesce;
+mod credentials;
 pub mod hashers;
 pub mod live;
+pub mod memory;
 pub mod reply;
+pub mod revocation;
+pub mod sessions;
 pub mod threads;
 pub mod vital;
 pub mod watchdog;

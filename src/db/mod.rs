@@ -3,21 +3,28 @@
 //! Functions here take `&mut AsyncPgConnection`, so that several make one transaction, and return types of the
 //! domain; rows are private to their file.
 
+pub mod api_keys;
 pub mod audit;
 pub mod embedded;
 mod error;
+mod found;
 pub mod health;
+mod key_row;
 pub mod migrate;
 pub mod one_time_tokens;
 pub mod pool;
 mod schema;
+pub mod sessions;
+mod sessions_open;
 mod statement;
 pub mod target;
 pub mod tasks;
 pub mod throttle;
 mod tls;
+mod user_row;
 
 pub use diesel_async::{AsyncConnection as Transactional, AsyncPgConnection as Connection};
+pub use found::Found;
 pub use pool::{Limits, Pool, PoolState, PooledConnection, connect};
 pub use target::{Session, Target};
 

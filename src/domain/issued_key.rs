@@ -1,0 +1,37 @@
+//! API keys as they are kept: everything but the secret.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::{
+    ApiKeyId, Permissions, UserId,
+    api_key::{KeyName, KeyPrefix},
+};
+
+/// Most keys of one user that are not revoked.
+pub const MAX_PER_USER: u16 = 1_000;
+
+/// An API key as every answer shows it. The secret is shown once, beside it, when it is made or rotated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ApiKey {
+    /// Stays the same when the secret is rotated.
+    pub id: ApiKeyId,
+    /// What its owner calls it.
+    pub name: KeyName,
+    /// The start of the secret.
+    pub key_prefix: KeyPrefix,
+    /// As given; what the owner's role does not allow is of no effect.
+    pub permissions: Permissions,
+    /// `None`: never.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// To about a minute.
+    pub last_used_at: Option<DateTime<Utc>>,
+    /// Its owner.
+    pub created_by: UserId,
+    /// By the database's clock.
+    pub created_at: DateTime<Utc>,
+    /// Last change of any field but `last_used_at`.
+    pub updated_at: DateTime<Utc>,
+    /// A revoked key is good for nothing, and stays so.
+    pub revoked_at: Option<DateTime<Utc>>,
+}
