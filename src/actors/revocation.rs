@@ -24,6 +24,7 @@ impl Revoker {
 
     /// To be awaited between the commit of a revocation and its answer. After it, no process on this database
     /// accepts what was revoked.
+    #[expect(clippy::unused_async, reason = "waits for other processes once they remember anything")]
     pub async fn revoked(&self, what: Forget) {
         self.forget(what);
     }

@@ -162,11 +162,9 @@ impl Fixed for MoveOn {
 struct CloseAll;
 
 impl Fixed for CloseAll {
-    const SQL: &'static str = concat!(
-        "delete from sessions s where s.id in \
+    const SQL: &'static str = "delete from sessions s where s.id in \
          (select id from sessions where user_id = $1 and id is distinct from $2 order by id for update) \
-         returning s.expires_at > now() and s.idle_expires_at > now()"
-    );
+         returning s.expires_at > now() and s.idle_expires_at > now()";
     type Args = (SqlUuid, Nullable<SqlUuid>);
     type Row = (Bool,);
 }

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     ApiKeyId, Error, Result, SessionId, UserId,
@@ -235,7 +236,7 @@ impl Caller {
 }
 
 /// A credential as answers show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CredentialView {
     /// `session` or `api_key`.
     pub kind: &'static str,
@@ -244,6 +245,7 @@ pub struct CredentialView {
     /// `None`: never.
     pub expires_at: Option<DateTime<Utc>>,
     /// What it is good for now: a session for all that its user may do, a key for what is left of its permissions.
+    #[schema(value_type = Vec<String>)]
     pub permissions: Permissions,
 }
 

@@ -9,7 +9,7 @@ macro_rules! ids {
         $(#[$doc])*
         #[derive(
             Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Display, From, Into, Serialize,
-            Deserialize,
+            Deserialize, utoipa::ToSchema,
         )]
         #[serde(transparent)]
         pub struct $name(pub Uuid);

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     ApiKeyId, Permissions, UserId,
@@ -12,15 +13,18 @@ use super::{
 pub const MAX_PER_USER: u16 = 1_000;
 
 /// An API key as every answer shows it. The secret is shown once, beside it, when it is made or rotated.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ApiKey {
     /// Stays the same when the secret is rotated.
     pub id: ApiKeyId,
     /// What its owner calls it.
+    #[schema(value_type = String)]
     pub name: KeyName,
     /// The start of the secret.
+    #[schema(value_type = String)]
     pub key_prefix: KeyPrefix,
     /// As given; what the owner's role does not allow is of no effect.
+    #[schema(value_type = Vec<String>, example = json!(["tasks:read"]))]
     pub permissions: Permissions,
     /// `None`: never.
     pub expires_at: Option<DateTime<Utc>>,

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::SessionId;
 
@@ -11,7 +12,7 @@ use super::SessionId;
 pub const MAX_PER_USER: u16 = 100;
 
 /// A session as its owner sees it. Neither its token nor the token's hash is in here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Session {
     /// Not the token.
     pub id: SessionId,
@@ -24,6 +25,7 @@ pub struct Session {
     /// When it ends in any case.
     pub expires_at: DateTime<Utc>,
     /// Where he logged in from.
+    #[schema(value_type = Option<String>)]
     pub ip_address: Option<IpAddr>,
     /// What he logged in with.
     pub user_agent: Option<String>,

@@ -4,12 +4,13 @@ use std::{fmt, str::FromStr};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{UserId, Violation};
 pub use super::{email::Email, username::Username};
 
 /// What a user may do, in order: a later role may all that an earlier one may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// His own profile, keys and tasks.
@@ -50,13 +51,15 @@ impl FromStr for Role {
 }
 
 /// A user, as every answer shows him. What he knows and others must not (password, tokens) is not in here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct User {
     /// Never changes.
     pub id: UserId,
     /// Unique.
+    #[schema(value_type = String, example = "alice")]
     pub username: Username,
     /// Unique.
+    #[schema(value_type = String, format = Email, example = "alice@example.com")]
     pub email: Email,
     /// What he may do.
     pub role: Role,

@@ -15,21 +15,28 @@ mod docs;
 mod edge;
 mod endpoint;
 mod headers;
+mod identity;
 pub mod json;
 pub mod openapi;
+mod origin;
+mod page;
 mod path;
 mod problem;
 mod query;
 mod rate_limit;
 mod request_id;
 mod server;
+mod sessions;
 mod settings;
 
 pub use bearer::Presented;
 pub use client_ip::ClientIp;
 pub use edge::Draining;
 pub use endpoint::Endpoint;
+pub use identity::{Identity, MaybeIdentity};
 pub use json::{Input, Json};
+pub use origin::RequestOrigin;
+pub use page::PageQuery;
 pub use path::{Path, Segment};
 pub use problem::{Document, Problem};
 pub use query::Query;
@@ -38,6 +45,6 @@ pub use settings::Settings;
 
 /// The route table: one line a resource.
 pub fn routes() -> Vec<Endpoint> {
-    let resources = [docs::endpoints()];
+    let resources = [docs::endpoints(), sessions::endpoints()];
     resources.into_iter().flatten().collect()
 }

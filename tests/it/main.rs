@@ -10,6 +10,7 @@
     reason = "a test that fails should say where"
 )]
 
+mod api_keys;
 mod architecture;
 mod audit_log;
 mod cli;
@@ -20,6 +21,7 @@ mod migrations;
 mod network;
 mod pool;
 mod process;
+mod sessions;
 mod support;
 mod tasks_insert;
 mod throttle;

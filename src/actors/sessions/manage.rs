@@ -81,6 +81,8 @@ pub struct RefreshSession {
     pub by: Arc<Caller>,
     /// Of the token that he came with.
     pub hash: TokenHash,
+    /// From where.
+    pub origin: Origin,
 }
 
 impl Handler<RefreshSession> for SessionStore {
