@@ -15,3 +15,4 @@ pub mod sessions;
 pub mod threads;
 pub mod vital;
 pub mod watchdog;
+pub mod worker;

@@ -13,6 +13,7 @@ mod key_row;
 pub mod migrate;
 pub mod one_time_tokens;
 pub mod pool;
+pub mod queue;
 mod schema;
 pub mod sessions;
 mod sessions_open;

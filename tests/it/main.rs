@@ -25,3 +25,4 @@ mod sessions;
 mod support;
 mod tasks_insert;
 mod throttle;
+mod worker;

@@ -1,0 +1,152 @@
+//! One attempt, from its claim to its outcome.
+
+use std::{borrow::Cow, panic::AssertUnwindSafe, time::Duration};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use serde_json::Value;
+use tokio::{sync::watch, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    report::Ending,
+    shift::{Reason, Shift},
+};
+use crate::{
+    db::queue::Stopping,
+    domain::attempt::{Claim, Stopped},
+    tasks::{Context, Outcome, RetryPolicy, Stop},
+    telemetry,
+};
+
+/// How long a handler may take to stop once it was told to.
+pub(super) const GRACE: Duration = Duration::from_secs(3);
+/// Characters of an error that are kept.
+const LONGEST_ERROR: usize = 2_000;
+
+/// What came of the handler's future.
+enum Ended {
+    Returned(Outcome),
+    Panicked,
+    OutOfTime,
+    /// It was told to stop, and did not.
+    Dropped,
+}
+
+pub(super) async fn make(
+    shift: Shift,
+    claim: Claim,
+    stop: CancellationToken,
+    progress: watch::Sender<Option<Value>>,
+) {
+    let work = attempt(shift, claim.clone(), stop, progress);
+    match claim.request_id {
+        Some(request_id) => telemetry::with_request_id(request_id, work).await,
+        None => work.await,
+    }
+}
+
+async fn attempt(
+    shift: Shift,
+    mut claim: Claim,
+    stop: CancellationToken,
+    progress: watch::Sender<Option<Value>>,
+) {
+    log::debug!(task_id:% = claim.id, task_type = claim.task_type, attempt = claim.attempt; "attempt begins");
+    let context = Context::new(
+        claim.id,
+        claim.attempt,
+        claim.request_id.clone(),
+        claim.created_by,
+        stop.clone(),
+        shift.0.services.clone(),
+        progress,
+    );
+    let payload = std::mem::take(&mut claim.payload);
+    let handler =
+        AssertUnwindSafe(async { shift.0.registry.start(&claim.task_type, payload, context).await });
+    let ended = bounded(handler.catch_unwind().boxed(), &stop, claim.timeout).await;
+    let Some(left) = shift.leave(&claim.leased()) else {
+        log::warn!(task_id:% = claim.id, task_type = claim.task_type; "a handler ended long after its time was up");
+        return;
+    };
+    let retry = shift.0.registry.get(&claim.task_type).map_or(RetryPolicy::DEFAULT, |known| known.retry);
+    let ending = judge(ended, left.reason, &claim, &retry);
+    tell(&claim, &ending);
+    if let Some(progress) = left.unwritten_progress() {
+        shift.write_progress(&[(claim.leased(), progress)]).await;
+    }
+    shift.report(claim.leased(), claim.worker_id, ending).await;
+}
+
+/// Runs the handler until it ends, its time is up, or it was told to stop and did not.
+async fn bounded(
+    mut handler: BoxFuture<'_, std::thread::Result<Outcome>>,
+    stop: &CancellationToken,
+    time: Duration,
+) -> Ended {
+    let told = |result: std::thread::Result<Outcome>| result.map_or(Ended::Panicked, Ended::Returned);
+    let too_late = tokio::select! {
+        biased;
+        result = &mut handler => return told(result),
+        () = stop.cancelled() => Ended::Dropped,
+        () = tokio::time::sleep(time) => {
+            stop.cancel();
+            Ended::OutOfTime
+        }
+    };
+    match (timeout(GRACE, &mut handler).await, too_late) {
+        // It stopped because it was told to: what counts is why.
+        (Ok(Ok(Err(Stop::Cancelled))), Ended::OutOfTime) | (Err(_), Ended::OutOfTime) => Ended::OutOfTime,
+        (Ok(result), _) => told(result),
+        (Err(_), _) => Ended::Dropped,
+    }
+}
+
+/// What is to be written down.
+fn judge(ended: Ended, reason: Option<Reason>, claim: &Claim, retry: &RetryPolicy) -> Ending {
+    let failures = u32::try_from(claim.retry_count).unwrap_or(0).saturating_add(1);
+    let backoff = || retry.delay(failures, rand::random());
+    let (how, why, delay) = match (ended, reason) {
+        (Ended::Returned(Ok(result)), _) => return Ending::Succeeded(Some(result).filter(|r| !r.is_null())),
+        (Ended::Returned(Err(Stop::Cancelled)) | Ended::Dropped, Some(Reason::Interrupted)) => {
+            (Stopped::Interrupted, Some("its worker stopped".into()), Duration::ZERO)
+        }
+        (Ended::Returned(Err(Stop::Cancelled)) | Ended::Dropped, _) => {
+            (Stopped::Cancelled, None, Duration::ZERO)
+        }
+        (Ended::Returned(Err(Stop::Failed { why, not_before })), _) => {
+            (Stopped::Failed, Some(why), backoff().max(not_before.unwrap_or_default()))
+        }
+        (Ended::Returned(Err(Stop::Refused(why))), _) => (Stopped::Refused, Some(why), Duration::ZERO),
+        (Ended::Returned(Err(Stop::Snooze(time))), _) => (Stopped::Snoozed, None, time),
+        (Ended::Panicked, _) => (Stopped::Failed, Some("its handler panicked".into()), backoff()),
+        (Ended::OutOfTime, _) => {
+            let seconds = claim.timeout.as_secs();
+            (Stopped::TimedOut, Some(format!("not done within {seconds} s").into()), backoff())
+        }
+    };
+    Ending::Stopped(Stopping { how, why: why.map(storable), delay })
+}
+
+/// As PostgreSQL can store it, and a person read it.
+fn storable(why: Cow<'static, str>) -> String {
+    why.chars().filter(|&c| c != '\0').take(LONGEST_ERROR).collect()
+}
+
+fn tell(claim: &Claim, ending: &Ending) {
+    let (task_id, task_type, attempt) = (claim.id, claim.task_type.as_str(), claim.attempt);
+    match ending {
+        Ending::Succeeded(_) => log::debug!(task_id:%, task_type, attempt; "attempt succeeded"),
+        Ending::Stopped(Stopping {
+            how: Stopped::Failed | Stopped::TimedOut | Stopped::Refused,
+            why,
+            ..
+        }) => {
+            let error = why.as_deref().unwrap_or_default();
+            log::warn!(task_id:%, task_type, attempt, error; "attempt failed");
+        }
+        Ending::Stopped(stopping) => {
+            log::info!(task_id:%, task_type, attempt, how:% = stopping.how; "attempt stopped");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Claiming due tasks: as many as there is room for, and a few ahead.
+
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use super::shift::Shift;
+use crate::{
+    db::{PooledConnection, queue},
+    domain::{
+        Result,
+        attempt::{Claim, Lease, WorkerId},
+    },
+};
+
+/// How often types with a limit are looked for while other tasks keep the worker busy.
+const LIMITED_EVERY: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// One round of claims at a time; what the next must know of those before.
+#[derive(Default)]
+pub(super) struct Claiming {
+    /// Claims whose answers never came: the tasks may be this worker's without its knowing.
+    lost: Vec<(WorkerId, Lease)>,
+    /// The queue to begin with, so that a full one does not starve the others.
+    turn: usize,
+    limited_at: Option<Instant>,
+}
+
+/// Claims whenever there is room and reason to look, until the shift is over.
+pub(super) async fn keep_fetching(shift: Shift) {
+    let mut pause = FIRST_PAUSE;
+    while !shift.0.over.is_cancelled() {
+        // Armed before looking: whoever rings while the statement is under way makes it look again.
+        let mut rung = pin!(shift.0.bell.hear_due());
+        rung.as_mut().enable();
+        let room = shift.room();
+        if room == 0 {
+            shift.0.over.run_until_cancelled(shift.0.room.notified()).await;
+            continue;
+        }
+        // On the runtime, so that an answer is not lost with the actor.
+        let round = tokio::spawn(round(shift.clone(), room)).await;
+        let next_look = match round {
+            Ok(Ok(Found::Plenty)) => continue,
+            Ok(Ok(Found::Little)) => {
+                pause = FIRST_PAUSE;
+                shift.0.settings.poll.mul_f64(0.75 + rand::random::<f64>() / 2.0)
+            }
+            Ok(Err(error)) => {
+                log::warn!(error:% = error; "no tasks could be claimed");
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                tokio::time::sleep(pause).await;
+                continue;
+            }
+            Err(panic) => {
+                log::error!(error:% = panic; "claiming tasks failed");
+                LONGEST_PAUSE
+            }
+        };
+        tokio::select! {
+            () = rung => {}
+            () = tokio::time::sleep(next_look) => {}
+            () = shift.0.over.cancelled() => {}
+        }
+    }
+}
+
+/// What a round of claims found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// As much as was asked for: there may be more.
+    Plenty,
+    /// Less.
+    Little,
+}
+
+async fn round(shift: Shift, room: usize) -> Result<Found> {
+    let mut claiming = shift.0.claiming.lock().await;
+    let Some(worker_id) = shift.desk().registration.map(|registration| registration.id) else {
+        return Ok(Found::Little);
+    };
+    let mut connection = shift.0.pool.get().await?;
+    while let Some(&(worker_id, lease)) = claiming.lost.last() {
+        let found = queue::hand_back_lost(&mut connection, worker_id, lease).await?;
+        log::info!(tasks = found; "tasks of a claim without an answer were handed back");
+        claiming.lost.pop();
+    }
+    let mut visit = Visit { shift: &shift, worker_id, connection, left: room };
+    let overdue = claiming.limited_at.is_none_or(|at| at.elapsed() >= LIMITED_EVERY);
+    if overdue {
+        visit.limited(&mut claiming).await?;
+    }
+    claiming.turn = claiming.turn.wrapping_add(1);
+    visit.unlimited(&mut claiming).await?;
+    if !overdue && visit.left > 0 {
+        visit.limited(&mut claiming).await?;
+    }
+    Ok(if visit.left == 0 { Found::Plenty } else { Found::Little })
+}
+
+/// One round of claims.
+struct Visit<'a> {
+    shift: &'a Shift,
+    worker_id: WorkerId,
+    connection: PooledConnection<'a>,
+    left: usize,
+}
+
+impl Visit<'_> {
+    async fn unlimited(&mut self, claiming: &mut Claiming) -> Result<()> {
+        let definitions = self.shift.0.registry.definitions();
+        let types: Vec<&str> =
+            definitions.filter(|known| known.max_running.is_none()).map(|known| known.task_type).collect();
+        let queues = &self.shift.0.settings.queues;
+        for step in 0..queues.len() {
+            let Some(queue) = queues.get((claiming.turn + step) % queues.len()) else { break };
+            if self.left == 0 {
+                break;
+            }
+            let lease = Lease::draw();
+            let claimed =
+                queue::claim(&mut self.connection, self.worker_id, lease, queue, &types, self.left).await;
+            self.keep(claiming, lease, claimed).await?;
+        }
+        Ok(())
+    }
+
+    async fn limited(&mut self, claiming: &mut Claiming) -> Result<()> {
+        let shift = self.shift;
+        let limits = |name: &str| shift.0.registry.get(name).and_then(|known| known.max_running);
+        let known = shift.0.registry.definitions().map(|known| known.task_type);
+        let types: Vec<&str> = known.filter(|name| limits(name).is_some()).collect();
+        claiming.limited_at = Some(Instant::now());
+        if types.is_empty() {
+            return Ok(());
+        }
+        for queue in &shift.0.settings.queues {
+            for found in queue::peek(&mut self.connection, queue, &types).await? {
+                let Some(limit) = limits(&found).filter(|_| self.left > 0) else { continue };
+                let (lease, limited) = (Lease::draw(), (found.as_str(), limit));
+                let (connection, worker_id, left) = (&mut self.connection, self.worker_id, self.left);
+                let claimed = queue::claim_limited(connection, worker_id, lease, queue, limited, left).await;
+                self.keep(claiming, lease, claimed).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn keep(
+        &mut self,
+        claiming: &mut Claiming,
+        lease: Lease,
+        claimed: Result<Vec<Claim>>,
+    ) -> Result<()> {
+        let claims = claimed.inspect_err(|_| claiming.lost.push((self.worker_id, lease)))?;
+        self.left = self.left.saturating_sub(claims.len());
+        let refused = self.shift.take(claims);
+        if !refused.is_empty() {
+            let leased: Vec<_> = refused.iter().map(Claim::leased).collect();
+            queue::hand_back(&mut self.connection, &leased).await?;
+        }
+        Ok(())
+    }
+}

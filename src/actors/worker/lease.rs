@@ -1,0 +1,111 @@
+//! Registering, and giving signs of life: one small statement for all that runs here.
+//!
+//! The database's clock decides when the lease ends; this process only measures how long ago its last sign of life was
+//! sent. After two thirds of the lease without one that arrived it takes its tasks for lost, which leaves
+//! it the last third to stop them before others begin them.
+
+use std::time::{Duration, Instant};
+
+use super::shift::{Reason, Registration, Shift};
+use crate::{
+    db::queue,
+    domain::{Result, attempt::WorkerId},
+};
+
+const LONGEST_INTERVAL: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Keeps this worker registered until the shift is over.
+pub(super) async fn keep(shift: Shift) {
+    while !shift.0.over.is_cancelled() {
+        let registration = shift.desk().registration;
+        let pause = match registration {
+            None => register(&shift).await,
+            Some(registration) => beat(&shift, registration).await,
+        };
+        shift.0.over.run_until_cancelled(tokio::time::sleep(pause)).await;
+    }
+}
+
+fn interval(shift: &Shift) -> Duration {
+    (shift.0.settings.lease / 6).min(LONGEST_INTERVAL)
+}
+
+async fn register(shift: &Shift) -> Duration {
+    if shift.desk().draining {
+        return RETRY;
+    }
+    let sent = Instant::now();
+    match try_register(shift).await {
+        Ok(id) => {
+            log::info!(worker_id:% = id; "the worker is registered");
+            shift.desk().registration = Some(Registration { id, alive: sent });
+            shift.0.room.notify_one();
+            interval(shift)
+        }
+        Err(error) => {
+            log::warn!(error:% = error; "the worker could not be registered");
+            RETRY
+        }
+    }
+}
+
+async fn try_register(shift: &Shift) -> Result<WorkerId> {
+    let settings = &shift.0.settings;
+    let types: Vec<&str> = shift.0.registry.definitions().map(|known| known.task_type).collect();
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let process = (host.as_str(), std::process::id());
+    let mut connection = shift.0.pool.get().await?;
+    queue::register(&mut connection, process, &types, &settings.queues, settings.lease).await
+}
+
+async fn beat(shift: &Shift, registration: Registration) -> Duration {
+    let sent = Instant::now();
+    let patience = interval(shift);
+    let answer = tokio::time::timeout(patience, try_beat(shift, registration.id)).await;
+    match answer {
+        Ok(Ok(true)) => {
+            if let Some(now) = shift.desk().registration.as_mut().filter(|now| now.id == registration.id) {
+                now.alive = sent;
+            }
+            return interval(shift);
+        }
+        Ok(Ok(false)) => {
+            shift.lose(registration.id, "it was given up by the others");
+            return Duration::ZERO;
+        }
+        Ok(Err(error)) => log::warn!(error:% = error; "no sign of life could be given"),
+        Err(_) => log::warn!("a sign of life took too long"),
+    }
+    if registration.alive.elapsed() >= shift.0.settings.lease * 2 / 3 {
+        shift.lose(registration.id, "no sign of life has arrived for too long");
+        return Duration::ZERO;
+    }
+    RETRY.min(interval(shift))
+}
+
+async fn try_beat(shift: &Shift, id: WorkerId) -> Result<bool> {
+    let mut connection = shift.0.pool.get().await?;
+    queue::beat(&mut connection, id, shift.0.settings.lease).await
+}
+
+impl Shift {
+    /// This process may not have its tasks any more: they are told to stop, and what they still report is judged by
+    /// the fence.
+    fn lose(&self, id: WorkerId, why: &str) {
+        let mut desk = self.desk();
+        if desk.registration.is_none_or(|now| now.id != id) {
+            return;
+        }
+        desk.registration = None;
+        desk.standing.leases_lost += 1;
+        let waiting = std::mem::take(&mut desk.waiting).len();
+        let mine = desk.running.values_mut().filter(|running| running.worker_id == id);
+        let mut stopped = 0;
+        for running in mine {
+            running.tell_to_stop(Reason::Interrupted);
+            stopped += 1;
+        }
+        log::error!(worker_id:% = id, running = stopped, waiting; "the worker lost its lease: {why}");
+    }
+}

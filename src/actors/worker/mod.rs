@@ -1,0 +1,96 @@
+//! `TaskWorker` owns claims, leases and outcomes. It runs no task code itself: each attempt is a tokio task of its own,
+//! which the worker watches.
+//!
+//! | file | tells |
+//! | --- | --- |
+//! | `shift` | what is known of the tasks at hand; outlives the actor |
+//! | `lease` | registering, and giving signs of life |
+//! | `fetch` | claiming due tasks |
+//! | `clock` | noticing that a task's time has come |
+//! | `attempt` | one attempt, from its claim to its outcome |
+//! | `report` | writing outcomes, many with one statement |
+//! | `watch` | looking after what runs: cancels, progress, handlers that hang |
+//! | `drain` | stopping in good order |
+//!
+//! Who speaks to it: the root (`Drain`), health and metrics (`Census`), and everybody who rings its [`Bell`].
+//! When it dies: attempts go on, their outcomes are written, and a claim that is under way is finished, for all of that
+//! belongs to the [`Shift`]; the actor that the watchdog puts in its place goes on with the same registration. What
+//! pauses meanwhile is claiming and giving signs of life. If that lasts longer than the lease, the tasks are
+//! rescued by others, and what this process still reports of them is refused.
+
+mod attempt;
+mod bell;
+mod clock;
+mod drain;
+mod fetch;
+mod lease;
+mod rate;
+mod report;
+mod shift;
+mod watch;
+
+use actix::{Actor, AsyncContext as _, Context, Handler, Message, WrapFuture as _};
+
+use super::reply::Answer;
+use crate::domain::Result;
+pub use bell::Bell;
+pub use drain::Drained;
+pub use shift::{Settings, Shift, Standing};
+
+/// The actor. Make it from the shift that it works on: [`TaskWorker::on`].
+#[derive(Debug)]
+pub struct TaskWorker {
+    shift: Shift,
+}
+
+/// Stop in good order: [`Shift::drain`]. The answer comes when all is done, so give the actor's callers the
+/// patience for it.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Drained>")]
+pub struct Drain {
+    /// How long attempts may still run before they are interrupted.
+    pub limit: std::time::Duration,
+}
+
+/// How much is at hand.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Standing>")]
+pub struct Census;
+
+crate::vital!(TaskWorker);
+
+impl TaskWorker {
+    /// A worker on that shift. The shift may have had another worker before.
+    pub fn on(shift: &Shift) -> Self {
+        Self { shift: shift.clone() }
+    }
+}
+
+impl Actor for TaskWorker {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        // They end with the actor. Whatever must not be cut short they hand to the runtime.
+        context.spawn(lease::keep(self.shift.clone()).into_actor(self));
+        context.spawn(fetch::keep_fetching(self.shift.clone()).into_actor(self));
+        context.spawn(clock::keep_time(self.shift.clone()).into_actor(self));
+        context.spawn(watch::keep_watch(self.shift.clone()).into_actor(self));
+    }
+}
+
+impl Handler<Drain> for TaskWorker {
+    type Result = Answer<Drained>;
+
+    fn handle(&mut self, message: Drain, _: &mut Self::Context) -> Self::Result {
+        let shift = self.shift.clone();
+        Answer::from_future(async move { Ok(shift.drain(message.limit).await) })
+    }
+}
+
+impl Handler<Census> for TaskWorker {
+    type Result = Answer<Standing>;
+
+    fn handle(&mut self, _: Census, _: &mut Self::Context) -> Self::Result {
+        Answer::Now(Ok(self.shift.standing()))
+    }
+}

@@ -1,0 +1,141 @@
+//! Writing down what became of attempts: whatever ends while a statement is under way goes into the next one.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use super::shift::Shift;
+use crate::{
+    actors::coalesce::{Batch, Coalesce, Limits},
+    db::{
+        Pool,
+        queue::{self, Stopping},
+    },
+    domain::{
+        Result,
+        attempt::{Leased, Stopped, WorkerId},
+        task::Status,
+    },
+};
+
+/// Two, so that one is written while the other's commit waits for the disk.
+const LIMITS: Limits = Limits { statements: 2, items: 1_000, waiting: 20_000 };
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Ending {
+    /// Done, with this result.
+    Succeeded(Option<Value>),
+    /// It stopped without being done.
+    Stopped(Stopping),
+}
+
+/// What waits to be written.
+pub(super) struct Reports {
+    successes: Coalesce<Successes>,
+    stops: Coalesce<Stops>,
+}
+
+struct Successes(Pool);
+
+struct Stops(Pool);
+
+impl Batch for Successes {
+    type Key = Leased;
+    type Item = Option<Value>;
+    type Answer = Option<Status>;
+
+    async fn run(&self, tasks: Vec<(Leased, Option<Value>)>) -> Result<HashMap<Leased, Option<Status>>> {
+        let written = queue::succeed(&mut *self.0.get().await?, &tasks).await?;
+        Ok(written.into_iter().map(|leased| (leased, Some(Status::Succeeded))).collect())
+    }
+
+    fn missing(&self) -> Result<Option<Status>> {
+        Ok(None)
+    }
+}
+
+impl Batch for Stops {
+    type Key = Leased;
+    type Item = Stopping;
+    type Answer = Option<Status>;
+
+    async fn run(&self, tasks: Vec<(Leased, Stopping)>) -> Result<HashMap<Leased, Option<Status>>> {
+        let written = queue::stop(&mut *self.0.get().await?, &tasks).await?;
+        Ok(written.into_iter().map(|(leased, status)| (leased, Some(status))).collect())
+    }
+
+    fn missing(&self) -> Result<Option<Status>> {
+        Ok(None)
+    }
+}
+
+impl Reports {
+    pub(super) fn new(pool: &Pool) -> Self {
+        Self {
+            successes: Coalesce::new(Successes(pool.clone()), LIMITS),
+            stops: Coalesce::new(Stops(pool.clone()), LIMITS),
+        }
+    }
+
+    /// The task's new status; `None`: its lease has changed, nothing was written.
+    async fn write(&self, leased: Leased, ending: Ending) -> Result<Option<Status>> {
+        match ending {
+            Ending::Succeeded(result) => self.successes.ask(leased, result).await,
+            Ending::Stopped(stopping) => self.stops.ask(leased, stopping).await,
+        }
+    }
+}
+
+impl Shift {
+    /// Writes down how the attempt ended, and tries again for as long as the task may still be this worker's.
+    pub(super) async fn report(&self, leased: Leased, worker_id: WorkerId, ending: Ending) {
+        let written = self.write_until_settled(leased, worker_id, ending).await;
+        match written {
+            Some(Status::Scheduled | Status::Retrying) => self.0.bell.scheduled(),
+            Some(Status::Pending) => self.0.bell.due(),
+            Some(_) => {}
+            None => log::warn!(task_id:% = leased.0; "an outcome came too late"),
+        }
+        self.reported(written.is_none());
+    }
+
+    async fn write_until_settled(
+        &self,
+        leased: Leased,
+        worker_id: WorkerId,
+        mut ending: Ending,
+    ) -> Option<Status> {
+        let (began, mut pause) = (Instant::now(), FIRST_PAUSE);
+        loop {
+            let error = match self.0.reports.write(leased, ending.clone()).await {
+                Ok(written) => return written,
+                Err(error) => error,
+            };
+            let ours = self.desk().registration.is_some_and(|now| now.id == worker_id);
+            if !ours && began.elapsed() > self.0.settings.lease {
+                return None;
+            }
+            log::warn!(task_id:% = leased.0, error:% = error; "an outcome could not be written yet");
+            if !error.is_transient() && matches!(ending, Ending::Succeeded(_)) {
+                let why = Some("its result cannot be stored".to_owned());
+                ending = Ending::Stopped(Stopping { how: Stopped::Refused, why, delay: Duration::ZERO });
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Not worth another try: the next progress follows, or the outcome.
+    pub(super) async fn write_progress(&self, tasks: &[(Leased, Value)]) {
+        let written = async { queue::report_progress(&mut *self.0.pool.get().await?, tasks).await };
+        if let Err(error) = written.await {
+            log::warn!(error:% = error; "progress could not be written");
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! What is known of the tasks at hand. It outlives the actor: attempts that run when the actor dies are not lost.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{Bell, attempt, fetch::Claiming, rate::Rate, report::Reports};
+use crate::{
+    config,
+    db::Pool,
+    domain::attempt::{Claim, Leased, WorkerId},
+    tasks::{Registry, Services},
+};
+
+/// How long the tasks that are claimed ahead may keep this worker busy.
+const AHEAD: Duration = Duration::from_millis(200);
+/// Tasks that are claimed ahead for each that runs, at most: they suffer with it when the process is killed.
+const AHEAD_PER_SLOT: usize = 32;
+const AHEAD_AT_MOST: usize = 1_000;
+/// Outcomes that wait to be written, at most; past it, nothing is claimed.
+const UNREPORTED_AT_MOST: usize = 5_000;
+
+/// How a worker works.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Attempts at once.
+    pub concurrency: usize,
+    /// Where tasks are taken from.
+    pub queues: Vec<String>,
+    /// How often to look without being woken.
+    pub poll: Duration,
+    /// How long tasks stay this worker's without a sign of life from it.
+    pub lease: Duration,
+}
+
+impl From<&config::Worker> for Settings {
+    fn from(config: &config::Worker) -> Self {
+        Self {
+            concurrency: config.concurrency,
+            queues: config.queues.clone(),
+            poll: Duration::from_millis(config.poll_interval_ms),
+            lease: Duration::from_secs(config.lease_secs),
+        }
+    }
+}
+
+/// How much is at hand, and what was done since the process started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Standing {
+    /// Attempts under way.
+    pub running: usize,
+    /// Tasks claimed and not yet begun.
+    pub waiting: usize,
+    /// Outcomes that are not yet written.
+    pub reporting: usize,
+    /// Attempts that ended, in whatever way.
+    pub ended: u64,
+    /// Outcomes that were thrown away, because the task had been taken from this worker.
+    pub stale: u64,
+    /// How often the lease was lost.
+    pub leases_lost: u64,
+}
+
+/// A process's work on tasks. Cheap to clone.
+#[derive(Clone)]
+pub struct Shift(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) pool: Pool,
+    pub(super) registry: Registry,
+    pub(super) services: Arc<Services>,
+    pub(super) settings: Settings,
+    pub(super) bell: Bell,
+    pub(super) claiming: tokio::sync::Mutex<Claiming>,
+    pub(super) reports: Reports,
+    /// Rung when there is room for more tasks.
+    pub(super) room: Notify,
+    /// Rung when an attempt or a report ended.
+    pub(super) progress: Notify,
+    /// It is over: nothing is claimed, nothing runs, the worker is not registered any more.
+    pub(super) over: CancellationToken,
+    desk: Mutex<Desk>,
+}
+
+pub(super) struct Desk {
+    pub(super) registration: Option<Registration>,
+    pub(super) waiting: VecDeque<(Claim, Instant)>,
+    pub(super) running: HashMap<Leased, Running>,
+    pub(super) draining: bool,
+    pub(super) standing: Standing,
+    rate: Rate,
+    /// Tasks to claim beyond those that can begin at once.
+    ahead: usize,
+}
+
+/// Under which the worker is known to the others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Registration {
+    pub(super) id: WorkerId,
+    /// When the last sign of life was sent that arrived, by this process's monotonic clock.
+    pub(super) alive: Instant,
+}
+
+/// An attempt under way.
+pub(super) struct Running {
+    pub(super) worker_id: WorkerId,
+    pub(super) since: Instant,
+    pub(super) timeout: Duration,
+    pub(super) stop: CancellationToken,
+    /// Why `stop` was cancelled.
+    pub(super) reason: Option<Reason>,
+    pub(super) progress: watch::Receiver<Option<Value>>,
+}
+
+/// Why an attempt was told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// Somebody called the task off.
+    CalledOff,
+    /// The worker stops, or may not have the task any more.
+    Interrupted,
+}
+
+impl fmt::Debug for Shift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shift")
+            .field("settings", &self.0.settings)
+            .field("standing", &self.standing())
+            .finish()
+    }
+}
+
+impl Shift {
+    /// Nothing happens before a [`super::TaskWorker`] is on it. `pool` is for the queue's own statements, up to six at
+    /// once: handlers must not be able to use it up, or they would silence their own worker.
+    pub fn new(pool: Pool, registry: Registry, services: Arc<Services>, settings: Settings) -> Self {
+        let desk = Desk {
+            registration: None,
+            waiting: VecDeque::new(),
+            running: HashMap::new(),
+            draining: false,
+            standing: Standing::default(),
+            rate: Rate::new(Instant::now()),
+            ahead: 0,
+        };
+        Self(Arc::new(Inner {
+            reports: Reports::new(&pool),
+            pool,
+            registry,
+            services,
+            settings,
+            bell: Bell::default(),
+            claiming: tokio::sync::Mutex::default(),
+            room: Notify::new(),
+            progress: Notify::new(),
+            over: CancellationToken::new(),
+            desk: Mutex::new(desk),
+        }))
+    }
+
+    /// What wakes it.
+    pub fn bell(&self) -> Bell {
+        self.0.bell.clone()
+    }
+
+    /// How much is at hand.
+    pub fn standing(&self) -> Standing {
+        let desk = self.desk();
+        Standing { running: desk.running.len(), waiting: desk.waiting.len(), ..desk.standing }
+    }
+
+    pub(super) fn desk(&self) -> MutexGuard<'_, Desk> {
+        // Nothing in here can leave the desk half-changed, so a poisoned lock is as good as a sound one.
+        self.0.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many tasks to claim now: none, unless that is worth a statement.
+    pub(super) fn room(&self) -> usize {
+        let slots = self.0.settings.concurrency;
+        let mut desk = self.desk();
+        desk.ahead = desk.rate.within(AHEAD, Instant::now()).min(slots * AHEAD_PER_SLOT).min(AHEAD_AT_MOST);
+        desk.room(slots)
+    }
+
+    /// Begins what was claimed, or keeps it until a slot is free. Returns what cannot be kept.
+    pub(super) fn take(&self, claims: Vec<Claim>) -> Vec<Claim> {
+        let mut desk = self.desk();
+        let registered = desk.registration.map(|registration| registration.id);
+        if desk.draining || claims.iter().any(|claim| Some(claim.worker_id) != registered) {
+            return claims;
+        }
+        let now = Instant::now();
+        desk.waiting.extend(claims.into_iter().map(|claim| (claim, now)));
+        self.fill_slots(&mut desk);
+        Vec::new()
+    }
+
+    fn fill_slots(&self, desk: &mut Desk) {
+        while desk.running.len() < self.0.settings.concurrency {
+            let Some((claim, _)) = desk.waiting.pop_front() else { break };
+            let stop = CancellationToken::new();
+            let (progress, seen) = watch::channel(None);
+            let running = Running {
+                worker_id: claim.worker_id,
+                since: Instant::now(),
+                timeout: claim.timeout,
+                stop: stop.clone(),
+                reason: None,
+                progress: seen,
+            };
+            desk.running.insert(claim.leased(), running);
+            tokio::spawn(attempt::make(self.clone(), claim, stop, progress));
+        }
+    }
+
+    /// The attempt is over, and its outcome about to be written. `None`: it was given up before.
+    pub(super) fn leave(&self, leased: &Leased) -> Option<Running> {
+        let (left, room) = {
+            let mut desk = self.desk();
+            let left = desk.running.remove(leased)?;
+            desk.standing.reporting += 1;
+            desk.standing.ended += 1;
+            desk.rate.count();
+            self.fill_slots(&mut desk);
+            (left, desk.room(self.0.settings.concurrency))
+        };
+        if room > 0 {
+            self.0.room.notify_one();
+        }
+        Some(left)
+    }
+
+    /// Its outcome is written, or never will be.
+    pub(super) fn reported(&self, stale: bool) {
+        let (was_full, draining) = {
+            let mut desk = self.desk();
+            let was_full = desk.standing.reporting >= UNREPORTED_AT_MOST;
+            desk.standing.reporting = desk.standing.reporting.saturating_sub(1);
+            desk.standing.stale += u64::from(stale);
+            (was_full, desk.draining)
+        };
+        if was_full {
+            self.0.room.notify_one();
+        }
+        if draining {
+            self.0.progress.notify_one();
+        }
+    }
+}
+
+impl Desk {
+    fn room(&self, slots: usize) -> usize {
+        if self.draining || self.registration.is_none() || self.standing.reporting >= UNREPORTED_AT_MOST {
+            return 0;
+        }
+        let free = slots.saturating_sub(self.running.len());
+        let room = (free + self.ahead).saturating_sub(self.waiting.len());
+        if room > self.ahead / 2 { room } else { 0 }
+    }
+}

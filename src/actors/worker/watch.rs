@@ -1,0 +1,132 @@
+//! Looking after what runs: whether somebody called it off, how far it is, whether its handler hangs.
+
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use super::{
+    attempt::GRACE,
+    report::Ending,
+    shift::{Reason, Running, Shift},
+};
+use crate::{
+    db::queue::{self, Interference, Stopping},
+    domain::{
+        Result,
+        attempt::{Leased, Stopped},
+    },
+};
+
+/// A task that is called off hears of it within this, also when no notification comes.
+const INTERVAL: Duration = Duration::from_millis(400);
+/// Attempts that end sooner are not worth a question.
+const WORTH_ASKING: Duration = Duration::from_millis(200);
+/// A task that was claimed ahead and did not begin within this goes back: another worker may be free.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// A handler that takes this long beyond its time and its grace does not yield to others; it is given up.
+const HANGS: Duration = Duration::from_secs(10);
+
+/// Watches until the shift is over.
+pub(super) async fn keep_watch(shift: Shift) {
+    while !shift.0.over.is_cancelled() {
+        let mut rung = pin!(shift.0.bell.hear_cancelled());
+        rung.as_mut().enable();
+        let rings = tokio::select! {
+            () = rung => true,
+            () = tokio::time::sleep(INTERVAL) => false,
+            () = shift.0.over.cancelled() => break,
+        };
+        let at_least = if rings { Duration::ZERO } else { WORTH_ASKING };
+        if let Err(error) = ask(&shift, at_least).await {
+            log::warn!(error:% = error; "running tasks could not be looked after");
+        }
+        let progress = shift.new_progress();
+        if !progress.is_empty() {
+            shift.write_progress(&progress).await;
+        }
+        shift.return_what_waits_too_long().await;
+        shift.give_up_what_hangs();
+    }
+}
+
+/// Asks the database about attempts that are at least this old.
+async fn ask(shift: &Shift, at_least: Duration) -> Result<()> {
+    let old = |running: &Running| running.reason.is_none() && running.since.elapsed() >= at_least;
+    let leased: Vec<Leased> = {
+        let desk = shift.desk();
+        desk.running.iter().filter(|(_, running)| old(running)).map(|(leased, _)| *leased).collect()
+    };
+    if leased.is_empty() {
+        return Ok(());
+    }
+    let told = queue::watch(&mut *shift.0.pool.get().await?, &leased).await?;
+    let mut desk = shift.desk();
+    for (leased, interference) in told {
+        let Some(running) = desk.running.get_mut(&leased) else { continue };
+        log::info!(task_id:% = leased.0, interference:?; "a running task is told to stop");
+        running.tell_to_stop(match interference {
+            Interference::CancelRequested => Reason::CalledOff,
+            Interference::TakenAway => Reason::Interrupted,
+        });
+    }
+    Ok(())
+}
+
+impl Running {
+    /// The first reason counts.
+    pub(super) fn tell_to_stop(&mut self, reason: Reason) {
+        self.reason.get_or_insert(reason);
+        self.stop.cancel();
+    }
+
+    /// What the handler said last and nobody wrote down yet.
+    pub(super) fn unwritten_progress(mut self) -> Option<Value> {
+        // The sender is gone by now, which `has_changed` takes for an error.
+        self.progress
+            .has_changed()
+            .unwrap_or(true)
+            .then(|| self.progress.borrow_and_update().clone())
+            .flatten()
+    }
+}
+
+impl Shift {
+    fn new_progress(&self) -> Vec<(Leased, Value)> {
+        let mut desk = self.desk();
+        let changed =
+            desk.running.iter_mut().filter(|(_, running)| running.progress.has_changed().unwrap_or(false));
+        let seen = changed.map(|(leased, running)| (*leased, running.progress.borrow_and_update().clone()));
+        seen.filter_map(|(leased, value)| Some((leased, value?))).collect()
+    }
+
+    async fn return_what_waits_too_long(&self) {
+        let waiting = {
+            let mut desk = self.desk();
+            let overdue = desk.waiting.front().is_some_and(|(_, since)| since.elapsed() >= LONGEST_WAIT);
+            if overdue { std::mem::take(&mut desk.waiting) } else { return }
+        };
+        self.hand_back(waiting.into_iter().map(|(claim, _)| claim.leased()).collect()).await;
+    }
+
+    /// Its thread is held by a loop or a blocking call, which nothing can end. What it may yet return is ignored.
+    fn give_up_what_hangs(&self) {
+        let now = Instant::now();
+        let hangs = |running: &Running| now.duration_since(running.since) > running.timeout + GRACE + HANGS;
+        let given_up: Vec<_> = {
+            let desk = self.desk();
+            desk.running.iter().filter(|(_, running)| hangs(running)).map(|(leased, _)| *leased).collect()
+        };
+        for leased in given_up {
+            let Some(running) = self.leave(&leased) else { continue };
+            log::error!(task_id:% = leased.0; "a handler hangs; its attempt is given up, its thread is not free");
+            let why = Some("its handler hangs".to_owned());
+            let delay = running.timeout;
+            let ending = Ending::Stopped(Stopping { how: Stopped::TimedOut, why, delay });
+            let shift = self.clone();
+            tokio::spawn(async move { shift.report(leased, running.worker_id, ending).await });
+        }
+    }
+}

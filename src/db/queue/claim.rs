@@ -1,0 +1,186 @@
+//! Taking due tasks: the best first, each by one worker only.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use diesel::{
+    deserialize::Queryable,
+    sql_types::{Array, BigInt, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid},
+};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{
+    db::statement::{Fixed, Statement},
+    domain::{
+        Result, TaskId, UserId,
+        attempt::{Claim, Lease, WorkerId},
+    },
+};
+
+struct ClaimTasks;
+
+impl Fixed for ClaimTasks {
+    // A worker that was given up (its row is gone) gets nothing, nor does anybody from a paused queue.
+    const SQL: &'static str = "
+        with ready as (
+            select id from tasks
+            where status = 'pending' and queue = $1 and task_type = any($2) and run_at <= now()
+                and exists (select 1 from workers where id = $3)
+                and (select paused_at from queues where name = $1) is null
+            order by priority desc, run_at, id
+            limit $4
+            for update skip locked
+        )
+        update tasks set status = 'running', attempt = attempt + 1, worker_id = $3, lease = $5, progress = null,
+            started_at = statement_timestamp(), updated_at = statement_timestamp()
+        where id = any(array(select id from ready))
+        returning id, task_type, payload, attempt, retry_count, timeout_secs, request_id, created_by, priority, run_at";
+    type Args = (Text, Array<Text>, BigInt, BigInt, BigInt);
+    type Row = (
+        SqlUuid,
+        Text,
+        Jsonb,
+        Integer,
+        Integer,
+        Integer,
+        Nullable<Text>,
+        Nullable<SqlUuid>,
+        SmallInt,
+        Timestamptz,
+    );
+}
+
+#[derive(Queryable)]
+struct Row {
+    id: Uuid,
+    task_type: String,
+    payload: Value,
+    attempt: i32,
+    retry_count: i32,
+    timeout_secs: i32,
+    request_id: Option<String>,
+    created_by: Option<Uuid>,
+    priority: i16,
+    run_at: DateTime<Utc>,
+}
+
+/// Claims at most `at_most` due tasks of `queue`, best first, of types that are in `task_types`: the others are left
+/// for a worker that knows them.
+///
+/// When the answer is lost on its way, the tasks may be claimed all the same: [`super::hand_back_lost`].
+///
+/// # Errors
+/// As the database tells.
+pub async fn claim(
+    connection: &mut AsyncPgConnection,
+    worker_id: WorkerId,
+    lease: Lease,
+    queue: &str,
+    task_types: &[&str],
+    at_most: usize,
+) -> Result<Vec<Claim>> {
+    let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
+    let statement = Statement::<ClaimTasks, _>::with((queue, task_types, worker_id.0, at_most, lease.0));
+    let rows: Vec<Row> = statement.get_results(connection).await?;
+    let mut claims: Vec<Claim> = rows.into_iter().map(|row| row.into_claim(worker_id, lease)).collect();
+    claims.sort_by_key(|claim| (std::cmp::Reverse(claim.priority), claim.run_at, claim.id));
+    Ok(claims)
+}
+
+impl Row {
+    fn into_claim(self, worker_id: WorkerId, lease: Lease) -> Claim {
+        Claim {
+            id: TaskId(self.id),
+            lease,
+            worker_id,
+            task_type: self.task_type,
+            payload: self.payload,
+            attempt: self.attempt,
+            retry_count: self.retry_count,
+            timeout: Duration::from_secs(u64::try_from(self.timeout_secs).unwrap_or(0)),
+            request_id: self.request_id.map(Arc::from),
+            created_by: self.created_by.map(UserId),
+            priority: self.priority,
+            run_at: self.run_at,
+        }
+    }
+}
+
+struct LockType;
+
+impl Fixed for LockType {
+    const SQL: &'static str = "select pg_try_advisory_xact_lock(hashtextextended('starter.limit.' || $1, 0))";
+    type Args = (Text,);
+    type Row = (diesel::sql_types::Bool,);
+}
+
+struct CountRunning;
+
+impl Fixed for CountRunning {
+    // Every running task has a worker; to say so makes the small index of running tasks fit.
+    const SQL: &'static str = "
+        select count(*) from tasks where status = 'running' and worker_id is not null and task_type = $1";
+    type Args = (Text,);
+    type Row = (BigInt,);
+}
+
+/// As [`claim`], for one type of which only `max_running` may run at once across all workers.
+///
+/// Workers take turns by a lock that ends with the transaction. A second statement counts, because the first
+/// one's snapshot is older than the lock. Nothing is claimed when it is another's turn.
+///
+/// # Errors
+/// As the database tells.
+pub async fn claim_limited(
+    connection: &mut AsyncPgConnection,
+    worker_id: WorkerId,
+    lease: Lease,
+    queue: &str,
+    (task_type, max_running): (&str, u32),
+    at_most: usize,
+) -> Result<Vec<Claim>> {
+    let turn = connection.transaction(async |connection| {
+        let (mine,): (bool,) = Statement::<LockType, _>::with((task_type,)).get_result(connection).await?;
+        if !mine {
+            return Ok(Vec::new());
+        }
+        let (running,): (i64,) =
+            Statement::<CountRunning, _>::with((task_type,)).get_result(connection).await?;
+        let running = usize::try_from(running).unwrap_or(usize::MAX);
+        let free = usize::try_from(max_running).unwrap_or(usize::MAX).saturating_sub(running).min(at_most);
+        if free == 0 {
+            return Ok(Vec::new());
+        }
+        claim(connection, worker_id, lease, queue, &[task_type], free).await
+    });
+    turn.await
+}
+
+struct PeekTypes;
+
+impl Fixed for PeekTypes {
+    // A bounded look, so that a long queue of other types costs no more than a short one.
+    const SQL: &'static str = "
+        select distinct task_type from (
+            select task_type from tasks where status = 'pending' and queue = $1 and run_at <= now()
+            order by priority desc, run_at, id limit 500
+        ) as first where task_type = any($2)";
+    type Args = (Text, Array<Text>);
+    type Row = (Text,);
+}
+
+/// Which of these types are among the first 500 that are due in `queue`.
+///
+/// # Errors
+/// As the database tells.
+pub async fn peek(
+    connection: &mut AsyncPgConnection,
+    queue: &str,
+    task_types: &[&str],
+) -> Result<Vec<String>> {
+    let rows: Vec<(String,)> =
+        Statement::<PeekTypes, _>::with((queue, task_types)).get_results(connection).await?;
+    Ok(rows.into_iter().map(|(task_type,)| task_type).collect())
+}

@@ -1,0 +1,39 @@
+//! The worker's side of the queue: claims, leases, outcomes, and what keeps the queue in order.
+//!
+//! Every statement about running tasks shows their leases; a task whose lease has changed is left alone. Statements
+//! over many tasks find them by `id = any(…)`, so that PostgreSQL needs no statistics to choose the primary key,
+//! and lock them in one order or skip what is locked, so that no two of them wait for each other.
+
+mod claim;
+mod due;
+mod hand_back;
+mod outcome;
+mod progress;
+mod registration;
+mod rescue;
+mod watch;
+
+pub use claim::{claim, claim_limited, peek};
+pub use due::{Due, promote, promote_left_behind};
+pub use hand_back::{hand_back, hand_back_lost};
+pub use outcome::{Stopping, stop, succeed};
+pub use progress::report_progress;
+pub use registration::{beat, deregister, register};
+pub use rescue::{Rescued, bury_workers, rescue};
+pub use watch::{Interference, watch};
+
+use uuid::Uuid;
+
+use crate::domain::{
+    TaskId,
+    attempt::{Lease, Leased},
+};
+
+/// Tasks with their leases, as two arrays.
+fn columns<'a>(tasks: impl Iterator<Item = &'a Leased>) -> (Vec<Uuid>, Vec<i64>) {
+    tasks.map(|(id, lease)| (id.0, lease.0)).unzip()
+}
+
+fn leased((id, lease): (Uuid, i64)) -> Leased {
+    (TaskId(id), Lease(lease))
+}

@@ -1,0 +1,119 @@
+//! What became of claimed tasks. Each statement takes many, and writes nothing about a task whose lease has changed.
+
+use std::{collections::HashMap, time::Duration};
+
+use diesel::sql_types::{Array, BigInt, Double, Jsonb, Nullable, Text, Uuid as SqlUuid};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{columns, leased};
+use crate::{
+    db::statement::{Fixed, Statement},
+    domain::{
+        Error, Result,
+        attempt::{Leased, Stopped},
+        task::Status,
+    },
+};
+
+struct Succeed;
+
+impl Fixed for Succeed {
+    // worker_id stays: the attempt that succeeded is told from the task's own row.
+    const SQL: &'static str = "
+        update tasks t set status = 'succeeded', lease = null, result = x.result, last_error = null,
+            finished_at = statement_timestamp(), updated_at = statement_timestamp()
+        from unnest($1, $2, $3) as x (id, lease, result)
+        where t.id = any($1) and t.id = x.id and t.lease = x.lease
+        returning t.id, x.lease";
+    type Args = (Array<SqlUuid>, Array<BigInt>, Array<Nullable<Jsonb>>);
+    type Row = (SqlUuid, BigInt);
+}
+
+/// These are done, with these results. Returns those whose lease was good; nothing was written about the others.
+///
+/// # Errors
+/// As the database tells.
+pub async fn succeed(
+    connection: &mut AsyncPgConnection,
+    tasks: &[(Leased, Option<Value>)],
+) -> Result<Vec<Leased>> {
+    let (ids, leases) = columns(tasks.iter().map(|(leased, _)| leased));
+    let results: Vec<Option<&Value>> = tasks.iter().map(|(_, result)| result.as_ref()).collect();
+    let rows: Vec<(Uuid, i64)> =
+        Statement::<Succeed, _>::with((ids, leases, results)).get_results(connection).await?;
+    Ok(rows.into_iter().map(leased).collect())
+}
+
+struct Stop;
+
+impl Fixed for Stop {
+    // Whoever asked to cancel gets his way, unless the task was done before it noticed.
+    const SQL: &'static str = "
+        with told as (
+            select t.id, t.lease, t.attempt, t.worker_id, t.started_at, x.how, x.why, x.delay,
+                case when t.cancel_requested_at is not null or x.how = 'cancelled' then 'cancelled'
+                     when x.how = 'interrupted' then 'pending'
+                     when x.how = 'snoozed' then 'scheduled'
+                     when x.how = 'refused' or t.retry_count + 1 >= t.max_attempts then 'failed'
+                     else 'retrying' end as status
+            from tasks t join unnest($1, $2, $3, $4, $5) as x (id, lease, how, why, delay)
+                on t.id = x.id and t.lease = x.lease
+            where t.id = any($1)
+            order by t.id
+            for update of t
+        ), moved as (
+            update tasks t set status = told.status, lease = null, worker_id = null,
+                retry_count = t.retry_count + (told.status = 'retrying')::int,
+                run_at = case when told.status in ('pending', 'scheduled', 'retrying')
+                    then statement_timestamp() + make_interval(secs => told.delay) else t.run_at end,
+                last_error = coalesce(told.why, t.last_error),
+                finished_at = case when told.status in ('failed', 'cancelled') then statement_timestamp() end,
+                updated_at = statement_timestamp()
+            from told where t.id = any($1) and t.id = told.id
+            returning t.id, told.lease, told.status
+        ), history as (
+            insert into task_attempts (task_id, attempt, worker_id, started_at, outcome, error)
+            select id, attempt, worker_id, started_at, case how when 'refused' then 'failed' else how end, why from told
+        )
+        select id, lease, status from moved";
+    type Args = (Array<SqlUuid>, Array<BigInt>, Array<Text>, Array<Nullable<Text>>, Array<Double>);
+    type Row = (SqlUuid, BigInt, Text);
+}
+
+/// How a task stopped without being done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopping {
+    /// In which way.
+    pub how: Stopped,
+    /// Why, for the owner; without NUL.
+    pub why: Option<String>,
+    /// Before it may run again, if it may.
+    pub delay: Duration,
+}
+
+/// These stopped without being done. Returns what became of those whose lease was good; nothing was written about
+/// the others.
+///
+/// # Errors
+/// As the database tells.
+pub async fn stop(
+    connection: &mut AsyncPgConnection,
+    tasks: &[(Leased, Stopping)],
+) -> Result<HashMap<Leased, Status>> {
+    let (ids, leases) = columns(tasks.iter().map(|(leased, _)| leased));
+    let statement = Statement::<Stop, _>::with((
+        ids,
+        leases,
+        tasks.iter().map(|(_, stopping)| stopping.how.to_string()).collect::<Vec<_>>(),
+        tasks.iter().map(|(_, stopping)| stopping.why.as_deref()).collect::<Vec<_>>(),
+        tasks.iter().map(|(_, stopping)| stopping.delay.as_secs_f64()).collect::<Vec<_>>(),
+    ));
+    let rows: Vec<(Uuid, i64, String)> = statement.get_results(connection).await?;
+    rows.into_iter().map(|(id, lease, stored)| Ok((leased((id, lease)), status(&stored)?))).collect()
+}
+
+pub(super) fn status(stored: &str) -> Result<Status> {
+    Status::parse(stored).ok_or_else(|| Error::internal(format!("a task has the status {stored}")))
+}

@@ -1,0 +1,80 @@
+//! Tasks whose worker died: found by the absence of its row, so that a half-done sweep is finished by the next.
+
+use diesel::sql_types::{BigInt, Text, Uuid as SqlUuid};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use uuid::Uuid;
+
+use super::outcome::status;
+use crate::{
+    db::statement::{Fixed, Statement},
+    domain::{Result, TaskId, attempt::WorkerId, task::Status},
+};
+
+struct BuryWorkers;
+
+impl Fixed for BuryWorkers {
+    const SQL: &'static str = "
+        delete from workers where id = any(array(
+            select id from workers where lease_expires_at < now() order by id limit $1 for update skip locked))
+        returning id";
+    type Args = (BigInt,);
+    type Row = (BigInt,);
+}
+
+/// Gives up workers that gave no sign of life for as long as their lease, a hundred at most.
+///
+/// # Errors
+/// As the database tells.
+pub async fn bury_workers(connection: &mut AsyncPgConnection) -> Result<Vec<WorkerId>> {
+    let rows: Vec<(i64,)> = Statement::<BuryWorkers, _>::with((100,)).get_results(connection).await?;
+    Ok(rows.into_iter().map(|(id,)| WorkerId(id)).collect())
+}
+
+struct Rescue;
+
+impl Fixed for Rescue {
+    // The third worker that dies with it makes it poison. Between the deaths it waits: 1 s, 2 s.
+    const SQL: &'static str = "
+        with lost as (
+            select t.id, t.attempt, t.worker_id, t.started_at,
+                case when t.cancel_requested_at is not null then 'cancelled'
+                     when t.crashes >= 2 or t.retry_count + 1 >= t.max_attempts then 'failed'
+                     else 'retrying' end as status
+            from tasks t
+            where t.status = 'running' and t.worker_id is not null
+                and not exists (select 1 from workers w where w.id = t.worker_id)
+            order by t.id
+            limit $1
+            for update of t skip locked
+        ), moved as (
+            update tasks t set status = lost.status, lease = null, worker_id = null, crashes = t.crashes + 1,
+                retry_count = t.retry_count + (lost.status = 'retrying')::int,
+                run_at = case when lost.status = 'retrying'
+                    then statement_timestamp() + make_interval(secs => 2 ^ t.crashes) else t.run_at end,
+                last_error = 'its worker was lost',
+                finished_at = case when lost.status <> 'retrying' then statement_timestamp() end,
+                updated_at = statement_timestamp()
+            from lost where t.id = any(array(select id from lost)) and t.id = lost.id
+            returning t.id, lost.status
+        ), history as (
+            insert into task_attempts (task_id, attempt, worker_id, started_at, outcome, error)
+            select id, attempt, worker_id, started_at, 'lost', 'its worker was lost' from lost
+        )
+        select id, status from moved";
+    type Args = (BigInt,);
+    type Row = (SqlUuid, Text);
+}
+
+/// A task taken from a worker that is gone, and what became of it.
+pub type Rescued = (TaskId, Status);
+
+/// Takes running tasks from workers that are gone, at most `at_most`: each gets another attempt, unless it has none
+/// left, was to be cancelled, or lost its worker for the third time.
+///
+/// # Errors
+/// As the database tells.
+pub async fn rescue(connection: &mut AsyncPgConnection, at_most: usize) -> Result<Vec<Rescued>> {
+    let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
+    let rows: Vec<(Uuid, String)> = Statement::<Rescue, _>::with((at_most,)).get_results(connection).await?;
+    rows.into_iter().map(|(id, stored)| Ok((TaskId(id), status(&stored)?))).collect()
+}

@@ -1,0 +1,4 @@
+//! The worker: real tasks, a real database, the real actor.
+
+mod life;
+mod workshop;

@@ -1,0 +1,145 @@
+//! A database, and workers on it.
+
+use std::{sync::Arc, time::Duration};
+
+use diesel::{QueryableByName, sql_types::Text};
+use diesel_async::RunQueryDsl;
+use serde_json::{Value, json};
+use starter::{
+    actors::{
+        live::{Live, Reach},
+        threads::Thread,
+        worker::{Settings, Shift, TaskWorker},
+    },
+    db::{self, Pool},
+    domain::{
+        TaskId,
+        task::{NewTask, When},
+    },
+    tasks::{Registry, Services},
+};
+use tokio::{runtime::Runtime, sync::Notify};
+
+use crate::support::{db::TestDatabase, eventually};
+
+/// Long, because other tests run at the same time on few cores.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Workshop {
+    pub(crate) database: TestDatabase,
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) alarm: Arc<Notify>,
+}
+
+/// A worker process, as far as the database can tell.
+pub(crate) struct Worker {
+    pub(crate) shift: Shift,
+    pub(crate) live: Live<TaskWorker>,
+}
+
+/// Runs a test with a database of its own, where actors can be started.
+pub(crate) fn in_workshop<Fut: Future<Output = ()>>(test: impl FnOnce(Workshop) -> Fut) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = Arc::new(runtime);
+    // Never dropped: that cannot be done inside of another, and the process ends soon.
+    std::mem::forget(Arc::clone(&runtime));
+    actix_rt::System::new().block_on(async {
+        let database = TestDatabase::create().await;
+        test(Workshop { database, runtime, alarm: Arc::new(Notify::new()) }).await;
+    });
+}
+
+pub(crate) fn quick() -> Settings {
+    Settings {
+        concurrency: 8,
+        queues: vec!["default".into()],
+        poll: Duration::from_millis(50),
+        lease: Duration::from_secs(30),
+    }
+}
+
+pub(crate) fn task(task_type: &str, payload: Value) -> NewTask {
+    NewTask {
+        id: TaskId::new(),
+        task_type: task_type.into(),
+        queue: "default".into(),
+        payload,
+        priority: 0,
+        when: When::Now,
+        max_attempts: 3,
+        timeout_secs: 60,
+        unique_key: None,
+        created_by: None,
+        request_id: None,
+        schedule_id: None,
+    }
+}
+
+pub(crate) fn noop(payload: Value) -> NewTask {
+    task("noop", payload)
+}
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = Text)]
+    json: String,
+}
+
+impl Workshop {
+    pub(crate) async fn pool(&self) -> Pool {
+        let target = self.database.target();
+        let pool = self.runtime.spawn(async move { db::connect(&target, db::Limits::default()).await });
+        pool.await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn worker(&self, registry: Registry, settings: Settings) -> Worker {
+        self.worker_with(registry, settings, Arc::new(Services::default())).await
+    }
+
+    pub(crate) async fn worker_with(
+        &self,
+        registry: Registry,
+        settings: Settings,
+        services: Arc<Services>,
+    ) -> Worker {
+        let shift = Shift::new(self.pool().await, registry, services, settings);
+        let thread = Thread::start("work", &self.runtime);
+        let reach = Reach { name: "TaskWorker", capacity: 16, patience: Duration::from_secs(60) };
+        let live = Live::start(reach, &thread, &self.alarm, {
+            let shift = shift.clone();
+            move || TaskWorker::on(&shift)
+        });
+        Worker { shift, live }
+    }
+
+    pub(crate) async fn enqueue(&self, task: NewTask) -> TaskId {
+        let id = task.id;
+        db::tasks::insert(&mut self.database.connection().await, vec![task]).await.unwrap();
+        id
+    }
+
+    pub(crate) async fn rows(&self, query: &str) -> Vec<Value> {
+        let query = format!("select to_jsonb(rows)::text as json from ({query}) as rows");
+        let mut connection = self.database.connection().await;
+        let rows: Vec<Row> = diesel::sql_query(query).load(&mut connection).await.unwrap();
+        rows.into_iter().map(|row| serde_json::from_str(&row.json).unwrap()).collect()
+    }
+
+    pub(crate) async fn row(&self, id: TaskId) -> Value {
+        self.rows(&format!("select * from tasks where id = '{id}'")).await.remove(0)
+    }
+
+    pub(crate) async fn attempts(&self, id: TaskId) -> Vec<Value> {
+        self.rows(&format!("select * from task_attempts where task_id = '{id}' order by attempt")).await
+    }
+
+    pub(crate) async fn until(&self, id: TaskId, status: &str) -> Value {
+        eventually(PATIENCE, async || self.row(id).await["status"] == status).await;
+        self.row(id).await
+    }
+
+    pub(crate) async fn finished(&self, id: TaskId) -> Value {
+        eventually(PATIENCE, async || self.row(id).await["finished_at"] != json!(null)).await;
+        self.row(id).await
+    }
+}
