@@ -8,11 +8,7 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 
-use super::{
-    coalesce::Tally,
-    vital::State,
-    watchdog::Roster,
-};
+use super::{coalesce::Tally, vital::State, watchdog::Roster};
 use crate::db::PoolState;
 
 /// One value at one time.

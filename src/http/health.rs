@@ -3,22 +3,24 @@
 //! Liveness never asks the database: a database that is away must not get every process restarted.
 
 use actix_web::{HttpResponse, http::StatusCode, web};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Draining, Endpoint, Problem};
+use super::{Draining, Endpoint, Identity, Problem};
 use crate::{
     actors::{
         checkup::Condition,
         live::Live,
-        watchdog::{CheckHealth, Watchdog},
+        vital::{Report, State},
+        watchdog::{CheckHealth, ReportAll, Watchdog},
     },
-    domain::Error,
+    domain::{Action, Error},
     endpoint,
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    vec![endpoint!(live), endpoint!(ready), endpoint!(health)]
+    vec![endpoint!(live), endpoint!(ready), endpoint!(health), endpoint!(actors)]
 }
 
 /// That it is there.
@@ -85,7 +87,8 @@ async fn ready(
 async fn health(watchdog: web::Data<Live<Watchdog>>) -> Result<HttpResponse, Problem> {
     let health = watchdog.ask(CheckHealth).await?;
     let checks = health.checks;
-    let status = if health.status == Condition::Down { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let status =
+        if health.status == Condition::Down { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     Ok(HttpResponse::build(status).json(Health {
         status: health.status,
         version: env!("CARGO_PKG_VERSION"),
@@ -97,4 +100,53 @@ async fn health(watchdog: web::Data<Live<Watchdog>>) -> Result<HttpResponse, Pro
             actors: checks.actors,
         },
     }))
+}
+
+/// How an actor is.
+#[derive(Debug, Serialize, ToSchema)]
+struct ActorRow {
+    name: &'static str,
+    /// `running`, `restarting` or `stopped`.
+    #[schema(value_type = String, example = "running")]
+    state: State,
+    /// How often it was replaced since the process started.
+    restarts: u64,
+    /// Requests that it is at work on.
+    mailbox_depth: usize,
+    /// Requests that it takes at once; more get 503.
+    mailbox_capacity: usize,
+    /// Since its last sign of life; null before the first.
+    last_reply_ms: Option<u64>,
+    started_at: DateTime<Utc>,
+    /// Why the last one was replaced.
+    last_error: Option<&'static str>,
+}
+
+impl From<Report> for ActorRow {
+    fn from(report: Report) -> Self {
+        Self {
+            name: report.name,
+            state: report.state,
+            restarts: report.restarts,
+            mailbox_depth: report.mailbox_depth,
+            mailbox_capacity: report.mailbox_capacity,
+            last_reply_ms: report.last_reply_ms,
+            started_at: report.started_at,
+            last_error: report.last_error,
+        }
+    }
+}
+
+/// Every actor of this process. For admins, and for API keys with `metrics:read`.
+#[utoipa::path(
+    get, path = "/health/actors", tag = "operations", security(("bearer" = [])),
+    responses((status = 200, body = Vec<ActorRow>))
+)]
+async fn actors(
+    caller: Identity,
+    watchdog: web::Data<Live<Watchdog>>,
+) -> Result<web::Json<Vec<ActorRow>>, Problem> {
+    caller.may(Action::ReadActors)?;
+    let rows = watchdog.ask(ReportAll).await?;
+    Ok(web::Json(rows.into_iter().map(ActorRow::from).collect()))
 }
