@@ -1,12 +1,12 @@
 //! Who owns what: the actors, and the few pieces that they all share.
 
+pub mod accounts;
 mod activity;
 pub mod api_keys;
 pub mod boottime;
 pub mod checkup;
 pub mod coalesce;
 mod credentials;
-pub mod figures;
 pub mod hashers;
 pub mod live;
 pub mod memory;

@@ -23,6 +23,7 @@ pub mod tasks;
 pub mod throttle;
 mod tls;
 mod user_row;
+pub mod users;
 
 pub use diesel_async::{AsyncConnection as Transactional, AsyncPgConnection as Connection};
 pub use found::Found;

@@ -4,6 +4,7 @@
 //! [`Registry::builtin`]. What it needs of the world it gets from its [`Context`], as traits that others implement.
 
 pub mod context;
+pub mod letter;
 pub mod outcome;
 pub mod registry;
 pub mod retry;

@@ -10,6 +10,7 @@
     reason = "a test that fails should say where"
 )]
 
+mod accounts;
 mod api_keys;
 mod architecture;
 mod audit_log;
@@ -19,7 +20,6 @@ mod edge;
 mod embedded;
 mod migrations;
 mod network;
-mod openapi;
 mod pool;
 mod process;
 mod sessions;

@@ -135,6 +135,14 @@ impl Hashers {
         self.submit(share, move |bench| bench.hash(password.expose())).await
     }
 
+    /// Hashes a password that is somebody's already, at the present cost.
+    ///
+    /// # Errors
+    /// As [`Self::hash`].
+    pub async fn rehash(&self, password: PresentedPassword) -> Result<PasswordHash> {
+        self.submit(Share::Accounts, move |bench| bench.hash(password.expose())).await
+    }
+
     /// Checks a password. With `None`, for an account that does not exist or has no password, the answer is
     /// [`Verdict::Wrong`], after the same wait and the same work; so it is for a stored hash that cannot be read or
     /// costs too much.
