@@ -8,7 +8,7 @@ use actix_web::{
     http::{Method, StatusCode, header},
 };
 
-use super::{client_ip::ClientIp, edge::RouteSlot};
+use super::{client_ip::ClientIp, edge::RouteSlot, metrics::HttpMetrics};
 
 /// Characters of a user agent that are logged.
 const USER_AGENT_LENGTH: usize = 200;
@@ -35,8 +35,9 @@ impl Visit {
     }
 
     /// Writes the line; for health checks, which come every second or so, only when debugging.
-    pub(super) fn end(self, status: StatusCode) {
+    pub(super) fn end(self, status: StatusCode, metrics: &HttpMetrics) {
         let route = self.route.get().map_or("-", |matched| matched.pattern());
+        metrics.observe(&self.method, route, status.as_u16(), self.begun.elapsed());
         let level = if route.starts_with("/health") { log::Level::Debug } else { log::Level::Info };
         log::log!(
             level,

@@ -113,7 +113,7 @@ impl Edge {
             if answer.response().head().connection_type() == ConnectionType::Close {
                 last_answer.iter().for_each(LastAnswer::begin);
             }
-            visit.end(answer.response().status());
+            visit.end(answer.response().status(), &self.settings.metrics);
             match answer {
                 Answer::Routed(routed) => Ok(routed),
                 Answer::Bare(response) => Err(InternalError::from_response("answered", response).into()),
@@ -182,10 +182,13 @@ pub(super) fn limit_passwords(request: &ServiceRequest) -> Result<(), Problem> {
 }
 
 fn is_plain_error(status: StatusCode, headers: &HeaderMap) -> bool {
-    let is_problem = headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/problem+json"));
-    (status.is_client_error() || status.is_server_error()) && !is_problem
+    // The framework answers in plain text; JSON with such a status is `/health`, which says what is wrong.
+    let is_ours = headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
+        [&b"application/problem+json"[..], b"application/json"]
+            .iter()
+            .any(|ours| kind.as_bytes().starts_with(ours))
+    });
+    (status.is_client_error() || status.is_server_error()) && !is_ours
 }
 
 /// An error answer that is no problem document was made by the framework: it is told again, properly.

@@ -15,8 +15,10 @@ mod docs;
 mod edge;
 mod endpoint;
 mod headers;
+mod health;
 mod identity;
 pub mod json;
+pub mod metrics;
 pub mod openapi;
 mod origin;
 mod page;
@@ -45,6 +47,6 @@ pub use settings::Settings;
 
 /// The route table: one line a resource.
 pub fn routes() -> Vec<Endpoint> {
-    let resources = [docs::endpoints(), sessions::endpoints()];
+    let resources = [docs::endpoints(), health::endpoints(), metrics::endpoints(), sessions::endpoints()];
     resources.into_iter().flatten().collect()
 }

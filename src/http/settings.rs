@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use ipnet::IpNet;
 
-use super::json::BodyRules;
+use super::{json::BodyRules, metrics::HttpMetrics};
 use crate::config;
 
 /// What scheduling may add to limits that follow from one another.
@@ -41,6 +41,8 @@ pub struct Settings {
     pub rate_limit: Option<(NonZeroU32, NonZeroU32)>,
     /// Requests per minute of one address on the routes that take a password; `None` is no limit.
     pub auth_per_minute: Option<NonZeroU32>,
+    /// Where requests are counted.
+    pub metrics: HttpMetrics,
 }
 
 impl Default for Settings {
@@ -59,6 +61,7 @@ impl Default for Settings {
             shutdown_timeout: Duration::from_secs(30),
             rate_limit: NonZeroU32::new(50).zip(NonZeroU32::new(100)),
             auth_per_minute: NonZeroU32::new(30),
+            metrics: HttpMetrics::default(),
         }
     }
 }

@@ -215,13 +215,31 @@ fn a_killed_server_is_started_again_with_everything_committed() {
     let pid = server(&directory).unwrap();
     let url = format!("postgresql://starter@{}/starter", percent(&directory.join("run")));
     sql(&url, "CREATE TABLE t (n int); INSERT INTO t SELECT generate_series(1, 1000)").unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
     other.kill();
+    kill_process(pid, Signal::KILL).unwrap();
     wait_until(|| !runs(pid));
     assert!(directory.join("data/postmaster.pid").exists());
 
     let cluster = Cluster::start(&directory).unwrap();
     sql(cluster.url(), "DO $$ BEGIN ASSERT (SELECT count(*) FROM t) = 1000; END $$").unwrap();
+}
+
+#[test]
+fn a_server_that_dies_under_its_users_is_started_again_by_one_of_them() {
+    let (_parent, directory) = directory();
+    let other = Other::start(&directory);
+    let cluster = Cluster::start(&directory).unwrap();
+    sql(cluster.url(), "CREATE TABLE t (n int); INSERT INTO t VALUES (1)").unwrap();
+    for _ in 0..2 {
+        let pid = server(&directory).unwrap();
+        kill_process(pid, Signal::KILL).unwrap();
+        wait_until(|| !runs(pid) && server(&directory).is_some_and(|new| new != pid));
+        wait_until(|| sql(cluster.url(), "SELECT n FROM t").is_ok());
+    }
+    let pid = server(&directory).unwrap();
+    other.end();
+    cluster.stop().unwrap();
+    assert!(!runs(pid));
 }
 
 #[test]

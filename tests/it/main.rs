@@ -20,6 +20,7 @@ mod edge;
 mod embedded;
 mod migrations;
 mod network;
+mod openapi;
 mod pool;
 mod process;
 mod sessions;

@@ -75,7 +75,9 @@ async fn schema_rs_has_the_tables_and_columns_that_the_migrations_make() {
         let kind = if nullable == "YES" { format!("Nullable<{kind}>") } else { kind };
         format!("{table}.{column} -> {kind}")
     });
-    assert_eq!(written(), found.collect::<BTreeSet<_>>());
+    let (found, written) = (found.collect::<BTreeSet<_>>(), written());
+    let differing: Vec<_> = written.symmetric_difference(&found).collect();
+    assert!(differing.is_empty(), "run again with UPDATE_SCHEMA=1: {differing:?}");
 }
 
 /// The columns of `src/db/schema.rs`.

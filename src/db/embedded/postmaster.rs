@@ -45,10 +45,13 @@ impl Postmaster {
     /// that is starting up, and for the end of one that is shutting down.
     pub(super) fn find(place: &Place) -> Result<Option<Self>, Problem> {
         let deadline = Instant::now() + START_LIMIT;
-        while let Some(file) = PidFile::read(&place.data()).filter(|f| is_postmaster(f.pid, &place.data())) {
-            if file.ready && UnixStream::connect(file.socket_directory.join(".s.PGSQL.5432")).is_ok() {
-                let PidFile { pid, socket_directory, .. } = file;
+        while let Some(file) = PidFile::read(&place.data()) {
+            let PidFile { pid, socket_directory, ready } = file;
+            if ready && answers(&socket_directory) {
                 return Ok(Some(Self { pid, socket_directory, child: None }));
+            }
+            if !is_postmaster(pid, &place.data()) {
+                return Ok(None);
             }
             if Instant::now() > deadline {
                 return Err(not_ready(place, 0));
@@ -62,7 +65,7 @@ impl Postmaster {
     pub(super) fn start(
         place: &Place,
         binaries: &Binaries,
-        settings: &[(&str, &str)],
+        settings: &[(String, String)],
     ) -> Result<Self, Problem> {
         let deadline = Instant::now() + LEFTOVERS_LIMIT;
         loop {
@@ -114,10 +117,11 @@ impl Postmaster {
         }
     }
 
-    fn runs(&mut self, data: &Path) -> bool {
+    /// Whether it is still there.
+    pub(super) fn runs(&mut self, data: &Path) -> bool {
         match &mut self.child {
             Some(child) => matches!(child.try_wait(), Ok(None)),
-            None => is_postmaster(self.pid, data),
+            None => is_postmaster(self.pid, data) || answers(&self.socket_directory),
         }
     }
 }
@@ -191,6 +195,12 @@ impl PidFile {
             ready: lines.get(7).is_some_and(|status| status.trim() == "ready"),
         })
     }
+}
+
+/// Whether a server takes connections, also one whose process cannot be seen: in another container that shares
+/// the directory.
+fn answers(socket_directory: &Path) -> bool {
+    UnixStream::connect(socket_directory.join(".s.PGSQL.5432")).is_ok()
 }
 
 /// Whether process `pid` is a server on `data`: numbers are used again, so its arguments are looked at.

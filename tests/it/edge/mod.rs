@@ -15,7 +15,7 @@ use starter::http::{self, Draining, Settings};
 use raw::{Answer, Peer};
 
 /// A server on a free port, stopped when dropped.
-struct Edge {
+pub(crate) struct Edge {
     address: std::net::SocketAddr,
     draining: Draining,
     handle: ServerHandle,
@@ -23,16 +23,16 @@ struct Edge {
 }
 
 /// No rate limits, so that tests meet only the limit that they are about.
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings { workers: 1, rate_limit: None, auth_per_minute: None, ..Settings::default() }
 }
 
 impl Edge {
-    fn start(settings: Settings) -> Self {
+    pub(crate) fn start(settings: Settings) -> Self {
         Self::start_with(settings, routes::endpoints)
     }
 
-    fn start_with(settings: Settings, endpoints: fn() -> Vec<http::Endpoint>) -> Self {
+    pub(crate) fn start_with(settings: Settings, endpoints: fn() -> Vec<http::Endpoint>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let draining = Draining::default();
@@ -53,11 +53,11 @@ impl Edge {
     }
 
     /// One request on a connection of its own.
-    fn send(&self, request: &str) -> Answer {
+    pub(crate) fn send(&self, request: &str) -> Answer {
         self.connect().ask(request)
     }
 
-    fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.send(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"))
     }
 

@@ -8,31 +8,31 @@ use std::{
 use super::PATIENCE;
 
 /// One answer.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
-    pub(super) to_head: bool,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) to_head: bool,
 }
 
 impl Answer {
     /// The value of a header, which must be there at most once.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(key, _)| key == name);
         let (value, more) = (values.next(), values.next());
         assert!(more.is_none(), "{name} twice in {self:?}");
         value.map(|(_, value)| value.as_str())
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.body.clone()).unwrap()
     }
 
-    pub(super) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    pub(super) fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         self.json()["code"].as_str().unwrap_or_default().to_owned()
     }
 }
@@ -48,13 +48,13 @@ impl std::fmt::Debug for Answer {
 }
 
 /// One connection.
-pub(super) struct Peer {
+pub(crate) struct Peer {
     stream: TcpStream,
     unread: Vec<u8>,
 }
 
 impl Peer {
-    pub(super) fn connect(address: SocketAddr) -> Self {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -63,22 +63,22 @@ impl Peer {
     }
 
     /// Sends; that the server hangs up meanwhile is not an error here: it may have answered before.
-    pub(super) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref());
     }
 
-    pub(super) fn ask(&mut self, request: &str) -> Answer {
+    pub(crate) fn ask(&mut self, request: &str) -> Answer {
         self.send(request);
         self.read(request.starts_with("HEAD "))
     }
 
     /// Reads one answer.
-    pub(super) fn read(&mut self, to_head: bool) -> Answer {
+    pub(crate) fn read(&mut self, to_head: bool) -> Answer {
         self.try_read(to_head).expect("an answer, not the end of the connection")
     }
 
     /// Reads one answer, unless the connection ended without one.
-    pub(super) fn try_read(&mut self, to_head: bool) -> Option<Answer> {
+    pub(crate) fn try_read(&mut self, to_head: bool) -> Option<Answer> {
         let end = loop {
             if let Some(at) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
                 break at + 4;
@@ -108,7 +108,7 @@ impl Peer {
     }
 
     /// Whether the server closed the connection and sent nothing more.
-    pub(super) fn is_closed(&mut self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
         while self.fill() {}
         assert!(self.unread.is_empty(), "more than one answer: {}", String::from_utf8_lossy(&self.unread));
         true

@@ -1,0 +1,83 @@
+//! Making a cluster, once.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    process::{Command, Stdio},
+};
+
+use super::{NAME, Problem, binaries::Binaries, place::Place, postmaster};
+
+/// Written once into a new cluster's `postgresql.conf`, where its owner can change them.
+const CONFIGURATION: &str = "
+# Written by starter when it made this cluster; change what you like.
+max_connections = 200
+shared_buffers = 128MB
+fsync = on
+synchronous_commit = on
+full_page_writes = on
+wal_level = replica
+max_wal_size = 1GB
+# Statements here are short; compiling them costs more than it saves.
+jit = off
+timezone = 'UTC'
+log_timezone = 'UTC'
+log_checkpoints = off
+log_line_prefix = '%m [%p] '
+cluster_name = 'starter'
+";
+
+/// Makes the data directory: beside its place, and put there when it is whole.
+pub(super) fn make(place: &Place) -> Result<Binaries, Problem> {
+    let binaries = Binaries::newest()?;
+    log::info!(postgresql = binaries.major(); "embedded database is being made, this once");
+    let new = place.new_data();
+    if new.exists() {
+        fs::remove_dir_all(&new).map_err(Problem::at(&new))?;
+    }
+    fs::create_dir(&new).map_err(Problem::at(&new))?;
+    place.account.own(&new)?;
+    // Where the C library lacks the locale, PostgreSQL's own "C" sorts the same, and folds ASCII case only.
+    if let Err(problem) = initialise(place, &binaries, "C.UTF-8") {
+        log::debug!(error:% = problem; "initdb with locale C.UTF-8");
+        initialise(place, &binaries, "C")?;
+    }
+    let configuration = new.join("postgresql.conf");
+    let file = File::options().append(true).open(&configuration);
+    let written = file.and_then(|mut f| f.write_all(CONFIGURATION.as_bytes()).and_then(|()| f.sync_all()));
+    written.map_err(Problem::at(&configuration))?;
+    create_database(place, &binaries)?;
+    fs::rename(&new, place.data()).map_err(Problem::at(&new))?;
+    File::open(place.directory()).and_then(|d| d.sync_all()).map_err(Problem::at(place.directory()))?;
+    Ok(binaries)
+}
+
+fn initialise(place: &Place, binaries: &Binaries, locale: &str) -> Result<(), Problem> {
+    let mut command = place.account.command(&binaries.path("initdb"), place.directory());
+    command.arg("--pgdata").arg(place.new_data()).args(["--username", NAME, "--auth", "trust"]);
+    command.args(["--encoding", "UTF8", "--locale", locale, "--lc-messages", "C", "--data-checksums"]);
+    run("initdb", &mut command, "")
+}
+
+/// In single-user mode: no server, no socket, nobody else.
+fn create_database(place: &Place, binaries: &Binaries) -> Result<(), Problem> {
+    let mut command = place.account.command(&binaries.path("postgres"), place.directory());
+    command.arg("--single").arg("-D").arg(place.new_data()).args(["-c", "exit_on_error=on", "postgres"]);
+    run("postgres --single", &mut command, &format!("CREATE DATABASE {NAME};\n"))
+}
+
+fn run(program: &'static str, command: &mut Command, input: &str) -> Result<(), Problem> {
+    let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let spawn = |cause| Problem::Spawn { program: program.to_owned(), cause };
+    let mut child = spawned.map_err(spawn)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // An error here is told better by the program's exit and words.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let done = child.wait_with_output().map_err(spawn)?;
+    if done.status.success() {
+        return Ok(());
+    }
+    let words = [done.stdout, done.stderr].concat();
+    Err(Problem::Failed { program, output: postmaster::last_lines(&String::from_utf8_lossy(&words)) })
+}

@@ -1,0 +1,152 @@
+//! How the process is: for load balancers, supervisors and people.
+//!
+//! Liveness never asks the database: a database that is away must not get every process restarted.
+
+use actix_web::{HttpResponse, http::StatusCode, web};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Draining, Endpoint, Identity, Problem};
+use crate::{
+    actors::{
+        checkup::Condition,
+        live::Live,
+        vital::{Report, State},
+        watchdog::{CheckHealth, ReportAll, Watchdog},
+    },
+    domain::{Action, Error},
+    endpoint,
+};
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![endpoint!(live), endpoint!(ready), endpoint!(health), endpoint!(actors)]
+}
+
+/// That it is there.
+#[derive(Debug, Serialize, ToSchema)]
+struct Alive {
+    #[schema(example = "ok")]
+    status: &'static str,
+}
+
+const OK: Alive = Alive { status: "ok" };
+
+/// How the process is.
+#[derive(Debug, Serialize, ToSchema)]
+struct Health {
+    #[schema(value_type = String, example = "ok")]
+    status: Condition,
+    version: &'static str,
+    /// Since the process started.
+    uptime_secs: u64,
+    checks: Checks,
+}
+
+/// What was looked at: each `ok`, `degraded` or `down`.
+#[derive(Debug, Serialize, ToSchema)]
+struct Checks {
+    #[schema(value_type = String, example = "ok")]
+    database: Condition,
+    #[schema(value_type = String, example = "ok")]
+    migrations: Condition,
+    /// Degraded: nothing is remembered, and tasks are found by polling.
+    #[schema(value_type = String, example = "ok")]
+    change_feed: Condition,
+    #[schema(value_type = String, example = "ok")]
+    actors: Condition,
+}
+
+/// The process can answer at all.
+#[utoipa::path(get, path = "/health/live", tag = "operations", responses((status = 200, body = Alive)))]
+async fn live() -> web::Json<Alive> {
+    web::Json(OK)
+}
+
+/// Requests may be sent here: database, migrations and every actor are fine, and the process is not stopping.
+#[utoipa::path(
+    get, path = "/health/ready", tag = "operations",
+    responses((status = 200, body = Alive), (status = 503, description = "Not now; `Retry-After` says when"))
+)]
+async fn ready(
+    watchdog: web::Data<Live<Watchdog>>,
+    draining: web::Data<Draining>,
+) -> Result<web::Json<Alive>, Problem> {
+    let not_ready = Error::Unavailable { what: "readiness", cause: None };
+    if draining.has_begun() || !watchdog.ask(CheckHealth).await?.is_ready() {
+        return Err(not_ready.into());
+    }
+    Ok(web::Json(OK))
+}
+
+/// How the process is, and what it depends on.
+#[utoipa::path(
+    get, path = "/health", tag = "operations",
+    responses((status = 200, body = Health), (status = 503, body = Health))
+)]
+async fn health(watchdog: web::Data<Live<Watchdog>>) -> Result<HttpResponse, Problem> {
+    let health = watchdog.ask(CheckHealth).await?;
+    let checks = health.checks;
+    let status =
+        if health.status == Condition::Down { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    Ok(HttpResponse::build(status).json(Health {
+        status: health.status,
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_secs: health.uptime_secs,
+        checks: Checks {
+            database: checks.database,
+            migrations: checks.migrations,
+            change_feed: checks.change_feed,
+            actors: checks.actors,
+        },
+    }))
+}
+
+/// How an actor is.
+#[derive(Debug, Serialize, ToSchema)]
+struct ActorRow {
+    name: &'static str,
+    /// `running`, `restarting` or `stopped`.
+    #[schema(value_type = String, example = "running")]
+    state: State,
+    /// How often it was replaced since the process started.
+    restarts: u64,
+    /// Requests that it is at work on.
+    mailbox_depth: usize,
+    /// Requests that it takes at once; more get 503.
+    mailbox_capacity: usize,
+    /// Since its last sign of life; null before the first.
+    last_reply_ms: Option<u64>,
+    started_at: DateTime<Utc>,
+    /// Why the last one was replaced.
+    last_error: Option<&'static str>,
+}
+
+impl From<Report> for ActorRow {
+    fn from(report: Report) -> Self {
+        Self {
+            name: report.name,
+            state: report.state,
+            restarts: report.restarts,
+            mailbox_depth: report.mailbox_depth,
+            mailbox_capacity: report.mailbox_capacity,
+            last_reply_ms: report.last_reply_ms,
+            started_at: report.started_at,
+            last_error: report.last_error,
+        }
+    }
+}
+
+/// Every actor of this process. For admins, and for API keys with `metrics:read`.
+#[utoipa::path(
+    get, path = "/health/actors", tag = "operations", security(("bearer" = [])),
+    responses((status = 200, body = Vec<ActorRow>))
+)]
+async fn actors(
+    caller: Identity,
+    watchdog: web::Data<Live<Watchdog>>,
+) -> Result<web::Json<Vec<ActorRow>>, Problem> {
+    caller.may(Action::ReadActors)?;
+    let rows = watchdog.ask(ReportAll).await?;
+    Ok(web::Json(rows.into_iter().map(ActorRow::from).collect()))
+}

@@ -1,0 +1,134 @@
+//! `GET /metrics`: how much and how fast, in the text format of Prometheus.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{HttpResponse, http::Method, web};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::{Family, MetricConstructor},
+        histogram::Histogram,
+    },
+    registry::Registry,
+};
+
+use super::{Endpoint, MaybeIdentity, Problem};
+use crate::{
+    domain::{Action, Error},
+    endpoint,
+};
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![endpoint!(metrics)]
+}
+
+/// Upper bounds of the buckets, seconds.
+const BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    method: &'static str,
+    route: String,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Route {
+    method: &'static str,
+    route: String,
+}
+
+#[derive(Clone)]
+struct Buckets;
+
+impl MetricConstructor<Histogram> for Buckets {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(BUCKETS)
+    }
+}
+
+/// What is counted of requests. Cheap to clone.
+#[derive(Clone)]
+pub struct HttpMetrics {
+    answered: Family<Answered, Counter>,
+    duration: Family<Route, Histogram, Buckets>,
+}
+
+impl std::fmt::Debug for HttpMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HttpMetrics")
+    }
+}
+
+impl Default for HttpMetrics {
+    fn default() -> Self {
+        Self { answered: Family::default(), duration: Family::new_with_constructor(Buckets) }
+    }
+}
+
+impl HttpMetrics {
+    /// Shows them in `registry`.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("http_requests", "Requests that were answered", self.answered.clone());
+        registry.register(
+            "http_request_duration_seconds",
+            "From the head of a request to the head of its answer",
+            self.duration.clone(),
+        );
+    }
+
+    /// Counts one. `route` is a pattern of the route table, so that callers cannot make labels.
+    pub(super) fn observe(&self, method: &Method, route: &str, status: u16, took: Duration) {
+        let method = known(method);
+        self.answered.get_or_create(&Answered { method, route: route.to_owned(), status }).inc();
+        self.duration.get_or_create(&Route { method, route: route.to_owned() }).observe(took.as_secs_f64());
+    }
+}
+
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// All that is shown.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    public: bool,
+}
+
+impl Metrics {
+    /// `public`: shown to anyone.
+    pub fn new(registry: Registry, public: bool) -> Self {
+        Self { registry: Arc::new(registry), public }
+    }
+}
+
+/// Counts, rates and sizes of this process.
+///
+/// For admins, and for API keys with `metrics:read`; for anyone with `STARTER__TELEMETRY__METRICS_PUBLIC`.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operations", security((), ("bearer" = [])),
+    responses((status = 200, description = "OpenMetrics text", body = String))
+)]
+async fn metrics(who: MaybeIdentity, metrics: web::Data<Metrics>) -> Result<HttpResponse, Problem> {
+    match who.0 {
+        _ if metrics.public => {}
+        Some(caller) => caller.may(Action::ReadMetrics)?,
+        None => Err(Error::Unauthenticated { presented: false })?,
+    }
+    let mut text = String::with_capacity(16 * 1024);
+    encode(&mut text, &metrics.registry).map_err(Error::internal)?;
+    Ok(HttpResponse::Ok()
+        .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+        .body(text))
+}
