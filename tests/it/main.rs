@@ -16,6 +16,7 @@ mod architecture;
 mod audit_log;
 mod cli;
 mod config;
+mod db_errors;
 mod edge;
 mod embedded;
 mod migrations;
