@@ -1,11 +1,8 @@
 //! The credential of a request: `Authorization: Bearer` and a session token or an API key (RFC 6750).
 
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
-use crate::domain::{Error, api_key::ApiKeySecret, token::SessionToken};
-
-/// Bytes of a credential that are looked at.
-const MAX_LENGTH: usize = 256;
+use crate::domain::{Error, api_key::ApiKeySecret, caller, token::SessionToken};
 
 /// What a request came with.
 #[derive(Debug, Clone)]
@@ -26,37 +23,32 @@ impl Presented {
     /// # Errors
     /// [`Error::MultipleCredentials`] for more than one, in whatever headers.
     pub fn of(headers: &HeaderMap) -> Result<Self, Error> {
-        let mut lines = headers.get_all(header::AUTHORIZATION);
-        match (lines.next(), lines.next(), headers.get("x-api-key")) {
-            (None, _, _) => Ok(Self::None),
-            (Some(line), None, None) => Ok(line.to_str().map_or(Self::Garbage, Self::read)),
-            _ => Err(Error::MultipleCredentials),
-        }
-    }
-
-    fn read(line: &str) -> Self {
-        let token = line.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let Some((_, token)) = token else { return Self::Garbage };
-        let token = token.trim_matches(' ');
-        if token.len() > MAX_LENGTH || !is_b64token(token) {
-            return Self::Garbage;
-        }
-        SessionToken::parse(token)
-            .map(Self::Session)
-            .or_else(|| ApiKeySecret::parse(token).map(Self::ApiKey))
-            .unwrap_or(Self::Garbage)
+        let Some(line) = only(headers)? else { return Ok(Self::None) };
+        let text = line.to_str().unwrap_or_default();
+        let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        Ok(match token.and_then(|(_, token)| caller::Presented::parse(token.trim_matches(' '))) {
+            Some(caller::Presented::Session(token)) => Self::Session(token),
+            Some(caller::Presented::ApiKey(key)) => Self::ApiKey(key),
+            None => Self::Garbage,
+        })
     }
 }
 
-/// `b64token` of RFC 6750, section 2.1.
-fn is_b64token(text: &str) -> bool {
-    let body = text.trim_end_matches('=');
-    !body.is_empty() && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))
+/// The one header with a credential, if there is one.
+///
+/// # Errors
+/// [`Error::MultipleCredentials`].
+pub(super) fn only(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Error> {
+    let mut lines = headers.get_all(header::AUTHORIZATION);
+    match (lines.next(), lines.next(), headers.get("x-api-key")) {
+        (line, None, None) | (line @ None, None, Some(_)) => Ok(line),
+        _ => Err(Error::MultipleCredentials),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{HeaderName, HeaderValue};
+    use actix_web::http::header::HeaderName;
     use proptest::prelude::*;
 
     use super::*;

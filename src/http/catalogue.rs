@@ -1,9 +1,14 @@
 //! Every kind of error answer there is: status, stable code, and the text people read.
 //!
-//! One table, used for the answers themselves, for the OpenAPI document and by the tests.
+//! One table, used for the answers themselves, for `/problems`, where their `type` leads, and by the
+//! tests, which hold docs/http.md to it.
+
+use serde::Serialize;
+use utoipa::ToSchema;
 
 /// One kind of problem.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ProblemKind)]
 pub struct Kind {
     /// The HTTP status.
     pub status: u16,

@@ -19,6 +19,7 @@ use utoipa::openapi::{
 };
 
 use super::{
+    bearer,
     edge::{self, RouteSlot},
     problem::Problem,
     query,
@@ -81,6 +82,11 @@ impl Endpoint {
         &self.path
     }
 
+    /// Whether the body holds a password.
+    pub(super) fn takes_password(&self) -> bool {
+        self.takes_password
+    }
+
     /// The methods it answers: HEAD wherever GET.
     fn methods(&self) -> Vec<Method> {
         match self.method {
@@ -132,6 +138,7 @@ async fn admit(
     request.extensions_mut().insert(matched);
     if endpoint.path.starts_with("/api/") {
         query::check_names(request.query_string(), &endpoint.parameters)?;
+        bearer::only(request.headers()).map_err(Problem::from)?;
     }
     if endpoint.takes_password {
         edge::limit_passwords(&request)?;

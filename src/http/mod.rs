@@ -24,6 +24,7 @@ mod origin;
 mod page;
 mod path;
 mod problem;
+mod problems;
 mod query;
 mod rate_limit;
 mod request_id;
@@ -47,6 +48,12 @@ pub use settings::Settings;
 
 /// The route table: one line a resource.
 pub fn routes() -> Vec<Endpoint> {
-    let resources = [docs::endpoints(), health::endpoints(), metrics::endpoints(), sessions::endpoints()];
+    let resources = [
+        docs::endpoints(),
+        health::endpoints(),
+        metrics::endpoints(),
+        problems::endpoints(),
+        sessions::endpoints(),
+    ];
     resources.into_iter().flatten().collect()
 }

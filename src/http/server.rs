@@ -18,6 +18,7 @@ use super::{
     connection::{Connection, LINGER},
     edge::{Draining, Edge},
     endpoint::{self, Endpoint},
+    json::PASSWORD_BODY_LIMIT,
     problem::Problem,
     settings::Settings,
 };
@@ -58,6 +59,11 @@ fn service(
     let settings = &edge.settings;
     let (silence_limit, secure) = (settings.silence, settings.secure);
     let body_limit = settings.body.limit;
+    let passwords: Vec<_> = endpoints.iter().filter(|each| each.takes_password()).cloned().collect();
+    let limit = move |path: &str| match passwords.iter().any(|each| each.pattern() == path) {
+        true => body_limit.min(PASSWORD_BODY_LIMIT),
+        false => body_limit,
+    };
     let http = HttpService::build()
         .keep_alive(settings.keep_alive)
         .client_request_timeout(settings.head_timeout)
@@ -69,7 +75,7 @@ fn service(
         .on_connect_ext(|connection: &Connection<TcpStream>, data| {
             data.insert(connection.last_answer());
         })
-        .expect(fn_service(move |request| std::future::ready(expect(request, body_limit))))
+        .expect(fn_service(move |request| std::future::ready(expect(request, &limit))))
         .h1(map_config(app(edge, endpoints, state), |()| AppConfig::default()));
     fn_service(move |io: TcpStream| async move {
         // Answers are small: waiting for more to send only makes them late.
@@ -103,11 +109,11 @@ fn app(
 }
 
 /// Whether to tell a client that asks first (`Expect: 100-continue`) to send its body.
-fn expect(request: Request, limit: usize) -> Result<Request, Response<BoxBody>> {
+fn expect(request: Request, limit: impl Fn(&str) -> usize) -> Result<Request, Response<BoxBody>> {
     let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     match declared.and_then(|length| length.parse::<u64>().ok()) {
         // Made a problem document by `Connection`.
-        Some(length) if length > limit as u64 => {
+        Some(length) if length > limit(request.path()) as u64 => {
             Err(Response::with_body(StatusCode::PAYLOAD_TOO_LARGE, BoxBody::new(())))
         }
         _ => Ok(request),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::Value;
-use starter::http::{self, openapi};
+use starter::http::{self, catalogue, openapi};
 
 use crate::edge::{Edge, settings};
 
@@ -36,7 +36,9 @@ fn every_documented_operation_is_answered_by_the_application() {
         let path = if path.starts_with("/api-docs/assets/") {
             path.replace("{file}", "start.js")
         } else {
-            path.replace("{name}", "default").replace("{id}", "01920f3e-7b6c-7d3a-9c1e-0123456789ab")
+            path.replace("{name}", "default")
+                .replace("{code}", "not_found")
+                .replace("{id}", "01920f3e-7b6c-7d3a-9c1e-0123456789ab")
         };
         assert!(!path.contains('{'), "{path}: an unknown parameter");
         let method = method.to_uppercase();
@@ -160,4 +162,14 @@ fn unzip(bytes: &[u8]) -> Vec<u8> {
     let output = Command::new("gzip").arg("-dc").stdin(file).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output.stdout
+}
+
+#[test]
+fn the_manual_lists_every_code() {
+    let manual = include_str!("../../docs/http.md");
+    let (_, listed) = manual.split_once("| --- | --- | --- |\n").unwrap();
+    let rows = catalogue::ALL
+        .iter()
+        .map(|kind| format!("| {} | `{}` | {} |\n", kind.status, kind.code, kind.detail));
+    assert_eq!(listed, rows.collect::<String>());
 }

@@ -129,3 +129,23 @@ fn answers_are_json_whatever_the_client_would_like() {
     let answer = edge.send("GET /nowhere HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n");
     assert_sound(&answer);
 }
+
+#[test]
+fn an_error_status_that_a_handler_explains_in_json_is_left_as_it_is() {
+    let answer = Edge::start(settings()).get("/health");
+    assert_eq!((answer.status, &answer.json()["status"]), (503, &"down".into()));
+}
+
+#[test]
+fn two_credentials_are_refused_on_every_route_of_the_api() {
+    let edge = Edge::start(settings());
+    for more in
+        ["Authorization: Bearer a\r\nAuthorization: Bearer b", "Authorization: Bearer a\r\nX-API-Key: b"]
+    {
+        for request in ["GET /api/v1/users/me", "POST /api/v1/auth/logout"] {
+            let answer = edge.send(&format!("{request} HTTP/1.1\r\nHost: x\r\n{more}\r\n\r\n"));
+            assert_sound(&answer);
+            assert_eq!((answer.status, answer.code().as_str()), (400, "multiple_credentials"));
+        }
+    }
+}

@@ -126,20 +126,21 @@ fn a_later_head_that_does_not_end_is_cut_off_too() {
 #[test]
 fn a_client_that_asks_first_is_told_before_it_sends_too_much() {
     let edge = Edge::start(settings());
-    let ask = |length: usize| {
+    let ask = |path: &str, length: usize| {
         format!(
-            "POST /api/v1/echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n\
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n\
              Content-Length: {length}\r\n\r\n"
         )
     };
-    let mut peer = edge.connect();
-    let answer = peer.ask(&ask(300_000));
-    assert_eq!(answer.status, 413);
-    assert_sound(&answer);
+    for (path, length) in [("/api/v1/echo", 300_000), ("/api/v1/auth/register", 17_000)] {
+        let answer = edge.send(&ask(path, length));
+        assert_eq!(answer.status, 413);
+        assert_sound(&answer);
+    }
 
     let mut peer = edge.connect();
     let body = r#"{"payload":1}"#;
-    assert_eq!(peer.ask(&ask(body.len())).status, 100);
+    assert_eq!(peer.ask(&ask("/api/v1/echo", body.len())).status, 100);
     assert_eq!(peer.ask(body).json()["payload"], 1);
 }
 

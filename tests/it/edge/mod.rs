@@ -1,9 +1,11 @@
 //! The edge over real sockets: what the framework, the limits and the table of routes do, with a few routes made for it.
 
+mod access_log;
 mod answers;
 mod bodies;
 mod framing;
 mod limits;
+
 mod raw;
 mod routes;
 

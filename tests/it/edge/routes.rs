@@ -26,6 +26,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         endpoint!(fail),
         endpoint!(whoami),
         endpoint!(live),
+        endpoint!(down),
     ]
 }
 
@@ -146,6 +147,11 @@ async fn whoami(client: ClientIp) -> HttpResponse {
 #[utoipa::path(get, path = "/health/live", responses((status = 200)))]
 async fn live() -> HttpResponse {
     HttpResponse::Ok().json("alive")
+}
+
+#[utoipa::path(get, path = "/health", responses((status = 503)))]
+async fn down() -> HttpResponse {
+    HttpResponse::ServiceUnavailable().json(serde_json::json!({ "status": "down" }))
 }
 
 #[test]
