@@ -7,8 +7,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Context, Outcome, RetryPolicy, Stop, TaskType, noop,
+    Context, Outcome, RetryPolicy, Stop, TaskType,
+    email_send::EmailSend,
+    maintenance_sweep::MaintenanceSweep,
+    noop::Noop,
     payload::{self, Shape},
+    report_users_csv::ReportUsersCsv,
+    webhook::WebhookDeliver,
 };
 use crate::domain::Violation;
 
@@ -39,6 +44,9 @@ pub struct Definition {
     pub retry: RetryPolicy,
     /// Tasks of this type that run at once across all workers; null: no limit.
     pub max_running: Option<u32>,
+    /// Only the program itself enqueues such tasks.
+    #[serde(skip)]
+    pub internal: bool,
 }
 
 /// What holds for a task that does not say otherwise.
@@ -57,7 +65,12 @@ pub struct Defaults {
 impl Registry {
     /// The built-in types. A new one is one more line here.
     pub fn builtin() -> Self {
-        Self::default().with::<noop::Noop>()
+        Self::default()
+            .with::<EmailSend>()
+            .with::<MaintenanceSweep>()
+            .with::<Noop>()
+            .with::<ReportUsersCsv>()
+            .with::<WebhookDeliver>()
     }
 
     /// And one type more; it takes the place of one of the same name.
@@ -77,6 +90,7 @@ impl Registry {
             },
             retry: T::RETRY,
             max_running: T::MAX_RUNNING,
+            internal: T::INTERNAL,
         };
         let entry = Entry { definition, shape, check: payload::check::<T>, start: start::<T> };
         Arc::make_mut(&mut self.0).insert(T::NAME, entry);
@@ -88,17 +102,22 @@ impl Registry {
         self.0.get(task_type).map(|entry| &entry.definition)
     }
 
-    /// Every type, by name.
-    pub fn definitions(&self) -> impl Iterator<Item = &Definition> {
+    /// Every type, by name, the internal ones too.
+    pub fn known(&self) -> impl Iterator<Item = &Definition> {
         self.0.values().map(|entry| &entry.definition)
     }
 
-    /// Whether a task of this type may be told this.
+    /// The types that callers may enqueue, by name.
+    pub fn definitions(&self) -> impl Iterator<Item = &Definition> {
+        self.known().filter(|known| !known.internal)
+    }
+
+    /// Whether a caller may enqueue a task of this type with this payload.
     ///
     /// # Errors
     /// Everything that is wrong, with JSON pointers into the request: `/task_type`, `/payload/to`.
     pub fn check(&self, task_type: &str, payload: &Value) -> Result<(), Vec<Violation>> {
-        let Some(entry) = self.0.get(task_type) else {
+        let Some(entry) = self.0.get(task_type).filter(|entry| !entry.definition.internal) else {
             let message = "no such type of task; GET /api/v1/tasks/types lists them";
             return Err(vec![Violation::new("/task_type", "unknown_task_type", message)]);
         };

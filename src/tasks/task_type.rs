@@ -49,6 +49,9 @@ pub trait TaskType: DeserializeOwned + JsonSchema + Send + 'static {
     /// A limit costs a statement per look for work, so declare one only where something else would break.
     const MAX_RUNNING: Option<u32> = None;
 
+    /// Only the program itself enqueues such tasks: callers are told that there is no such type.
+    const INTERNAL: bool = false;
+
     /// What is wrong with a payload beyond its form, with JSON pointers that start at the payload: `/to`.
     /// Asked when a task is enqueued.
     fn check(&self) -> Vec<Violation> {

@@ -111,7 +111,7 @@ struct Visit<'a> {
 
 impl Visit<'_> {
     async fn unlimited(&mut self, claiming: &mut Claiming) -> Result<()> {
-        let definitions = self.shift.0.registry.definitions();
+        let definitions = self.shift.0.registry.known();
         let types: Vec<&str> =
             definitions.filter(|known| known.max_running.is_none()).map(|known| known.task_type).collect();
         let queues = &self.shift.0.settings.queues;
@@ -131,7 +131,7 @@ impl Visit<'_> {
     async fn limited(&mut self, claiming: &mut Claiming) -> Result<()> {
         let shift = self.shift;
         let limits = |name: &str| shift.0.registry.get(name).and_then(|known| known.max_running);
-        let known = shift.0.registry.definitions().map(|known| known.task_type);
+        let known = shift.0.registry.known().map(|known| known.task_type);
         let types: Vec<&str> = known.filter(|name| limits(name).is_some()).collect();
         claiming.limited_at = Some(Instant::now());
         if types.is_empty() {

@@ -52,7 +52,7 @@ async fn register(shift: &Shift) -> Duration {
 
 async fn try_register(shift: &Shift) -> Result<WorkerId> {
     let settings = &shift.0.settings;
-    let types: Vec<&str> = shift.0.registry.definitions().map(|known| known.task_type).collect();
+    let types: Vec<&str> = shift.0.registry.known().map(|known| known.task_type).collect();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let process = (host.as_str(), std::process::id());
     let mut connection = shift.0.pool.get().await?;

@@ -1,0 +1,119 @@
+//! How many tasks per second one worker process takes from a full queue to its end, with fsync on.
+//!
+//! `cargo bench --bench queue -- [TASKS] [CONCURRENCY] [RUNS]`, on a private database that is thrown away; or on the
+//! one that `STARTER__DATABASE__URL` names, whose tasks are deleted.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a benchmark")]
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use diesel::sql_types::BigInt;
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use secrecy::SecretString;
+use starter::{
+    actors::{
+        live::{Live, Reach},
+        threads::Thread,
+        worker::{Drain, Settings, Shift, TaskWorker},
+    },
+    db::{self, Limits, Target, embedded::Cluster, migrate},
+    domain::{
+        TaskId,
+        task::{NewTask, When},
+    },
+    tasks::{Registry, Services},
+};
+use tokio::sync::Notify;
+
+fn main() {
+    let numbers: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    let number = |position, default| numbers.get(position).copied().unwrap_or(default);
+    let (tasks, concurrency, runs) = (number(0, 20_000), number(1, 16), number(2, 5));
+    let given = std::env::var("STARTER__DATABASE__URL").ok();
+    let directory = tempfile::tempdir().unwrap();
+    let cluster = given.is_none().then(|| Cluster::start(&directory.path().join("postgres")).unwrap());
+    let url = given.unwrap_or_else(|| cluster.as_ref().unwrap().url().to_owned());
+    let target = Target::parse(&SecretString::from(url)).unwrap();
+    let runtime = Arc::new(tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap());
+    std::mem::forget(Arc::clone(&runtime));
+    actix_rt::System::new().block_on(async {
+        let prepared = target.clone();
+        runtime.spawn(async move { migrate::run(&prepared).await }).await.unwrap().unwrap();
+        println!("{tasks} no-op tasks, {concurrency} at once\n\n| run | enqueued/s | drained/s |\n| --- | --- | --- |");
+        for run in 1..=runs {
+            let (enqueued, drained) = drain_once(&target, &runtime, tasks, concurrency).await;
+            println!("| {run} | {enqueued:.0} | {drained:.0} |");
+        }
+    });
+    if let Some(cluster) = cluster {
+        cluster.stop().unwrap();
+    }
+}
+
+async fn drain_once(
+    target: &Target,
+    runtime: &Arc<tokio::runtime::Runtime>,
+    tasks: usize,
+    concurrency: usize,
+) -> (f64, f64) {
+    let dialled = target.clone();
+    let pool =
+        runtime.spawn(async move { db::connect(&dialled, Limits::default()).await }).await.unwrap().unwrap();
+    let mut connection = pool.get_owned().await.unwrap();
+    connection.batch_execute("truncate tasks; vacuum analyze tasks; checkpoint").await.unwrap();
+    let began = Instant::now();
+    let mut left = tasks;
+    while left > 0 {
+        let batch = left.min(1_000);
+        db::tasks::insert(&mut connection, (0..batch).map(|_| noop()).collect()).await.unwrap();
+        left -= batch;
+    }
+    let enqueued = tasks as f64 / began.elapsed().as_secs_f64();
+    let settings = Settings {
+        concurrency,
+        queues: vec!["default".into()],
+        poll: Duration::from_secs(1),
+        lease: Duration::from_secs(30),
+    };
+    let shift = Shift::new(pool.clone(), Registry::builtin(), Arc::new(Services::default()), settings);
+    let thread = Thread::start("work", runtime);
+    let reach = Reach { name: "TaskWorker", capacity: 16, patience: Duration::from_secs(60) };
+    let began = Instant::now();
+    let worker = Live::start(reach, &thread, &Arc::new(Notify::new()), {
+        let shift = shift.clone();
+        move || TaskWorker::on(&shift)
+    });
+    while (shift.standing().ended as usize) < tasks || shift.standing().reporting > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let drained = tasks as f64 / began.elapsed().as_secs_f64();
+    assert_eq!(unfinished(&mut connection).await, 0);
+    worker.ask(Drain { limit: Duration::from_secs(5) }).await.unwrap();
+    (enqueued, drained)
+}
+
+async fn unfinished(connection: &mut AsyncPgConnection) -> i64 {
+    diesel::dsl::sql::<BigInt>("select count(*) from tasks where status <> 'succeeded'")
+        .get_result(connection)
+        .await
+        .unwrap()
+}
+
+fn noop() -> NewTask {
+    NewTask {
+        id: TaskId::new(),
+        task_type: "noop".into(),
+        queue: "default".into(),
+        payload: serde_json::json!({}),
+        priority: 0,
+        when: When::Now,
+        max_attempts: 5,
+        timeout_secs: 60,
+        unique_key: None,
+        created_by: None,
+        request_id: None,
+        schedule_id: None,
+    }
+}

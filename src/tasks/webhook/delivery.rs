@@ -1,0 +1,183 @@
+//! `webhook.deliver`: one delivery.
+
+use std::{error::Error as _, net::IpAddr, time::Duration};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use reqwest::{Response, StatusCode, Url, header};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use url::Host;
+
+use super::{Webhooks, addresses, signature::sign};
+use crate::{
+    domain::{TaskId, Violation},
+    tasks::{Context, Outcome, RetryPolicy, Stop, TaskType},
+};
+
+const LONGEST_URL: usize = 2_048;
+const LONGEST_EVENT: usize = 100;
+/// Of the answer's body, which says nothing to us; read so that the receiver can end in peace.
+const LONGEST_ANSWER: usize = 64 * 1024;
+/// A receiver may not put us off for longer.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// Delivers an event to a URL, signed as Standard Webhooks has it. 2xx is success; 410 and redirects are refused for
+/// good, and so are private addresses; everything else is tried again.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct WebhookDeliver {
+    /// `https://…` or `http://…`, at a public address.
+    #[schemars(length(max = 2048))]
+    url: String,
+    /// What happened, such as `invoice.paid`.
+    #[schemars(regex(pattern = "^[A-Za-z0-9_.-]{1,100}$"))]
+    event: String,
+    /// More about it.
+    data: Value,
+}
+
+impl TaskType for WebhookDeliver {
+    const NAME: &'static str = "webhook.deliver";
+    const MAX_ATTEMPTS: i32 = 10;
+    const TIMEOUT: Duration = Duration::from_secs(330);
+    const RETRY: RetryPolicy =
+        RetryPolicy { first: Duration::from_secs(5), factor: 4.0, longest: Duration::from_secs(6 * 3600) };
+
+    fn check(&self) -> Vec<Violation> {
+        let mut wrong = Vec::new();
+        if self.read_url().is_none() {
+            let message = "http or https, at most 2048 bytes, without user and password";
+            wrong.push(Violation::new("/url", "invalid_url", message));
+        }
+        let named = |c: u8| c.is_ascii_alphanumeric() || b"_.-".contains(&c);
+        if self.event.is_empty() || self.event.len() > LONGEST_EVENT || !self.event.bytes().all(named) {
+            let message = "1 to 100 letters, digits, '.', '_' or '-'";
+            wrong.push(Violation::new("/event", "invalid_event", message));
+        }
+        wrong
+    }
+
+    async fn run(self, context: Context) -> Outcome {
+        let Some(webhooks) = &context.services.webhooks else {
+            return Err(Stop::refused("no signing secret is configured for webhooks"));
+        };
+        let url = self.read_url().ok_or_else(|| Stop::refused("the URL cannot be used"))?;
+        if !webhooks.allow_private && literal(&url).is_some_and(|address| !addresses::is_public(address)) {
+            return Err(private());
+        }
+        let began = Instant::now();
+        let sent = webhooks.send(url, context.task_id, &self.event, &self.data);
+        match context.cancelled.run_until_cancelled(sent).await {
+            None => Err(Stop::Cancelled),
+            Some(Err(stop)) => Err(stop),
+            Some(Ok(response)) => {
+                let status = response.status();
+                drain(response).await;
+                let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                log::info!(task_id:% = context.task_id, status = status.as_u16(), milliseconds; "webhook delivered");
+                Ok(json!({ "status": status.as_u16(), "duration_ms": milliseconds }))
+            }
+        }
+    }
+}
+
+impl WebhookDeliver {
+    fn read_url(&self) -> Option<Url> {
+        let url = Url::parse(&self.url).ok().filter(|_| self.url.len() <= LONGEST_URL)?;
+        let plain = url.username().is_empty() && url.password().is_none() && url.host().is_some();
+        (plain && matches!(url.scheme(), "http" | "https")).then_some(url)
+    }
+}
+
+/// The address in a URL without a name: no resolver is asked for it.
+fn literal(url: &Url) -> Option<IpAddr> {
+    match url.host()? {
+        Host::Domain(_) => None,
+        Host::Ipv4(address) => Some(address.into()),
+        Host::Ipv6(address) => Some(address.into()),
+    }
+}
+
+fn private() -> Stop {
+    Stop::refused("the address is private, and webhooks may not go there")
+}
+
+impl Webhooks {
+    /// The answer, if it means success.
+    async fn send(&self, url: Url, id: TaskId, event: &str, data: &Value) -> Result<Response, Stop> {
+        // The same for every attempt at it.
+        let made = id.0.get_timestamp().map_or((0, 0), |timestamp| timestamp.to_unix());
+        let made = DateTime::from_timestamp(made.0.cast_signed(), made.1).unwrap_or_default();
+        let made = made.to_rfc3339_opts(SecondsFormat::Millis, true);
+        let body = json!({ "type": event, "timestamp": made, "data": data }).to_string();
+        let (id, now) = (id.to_string(), Utc::now().timestamp());
+        let signature = sign(&self.key, &id, now, &body)?;
+        let request = self
+            .client
+            .post(url)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("webhook-id", id)
+            .header("webhook-timestamp", now)
+            .header("webhook-signature", signature)
+            .body(body);
+        match request.send().await {
+            Ok(response) => judge(response),
+            Err(error) => Err(not_sent(&error)),
+        }
+    }
+}
+
+fn judge(response: Response) -> Result<Response, Stop> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    if status == StatusCode::GONE {
+        return Err(Stop::refused("the receiver wants no more of them (410)"));
+    }
+    if status.is_redirection() {
+        return Err(Stop::refused(format!(
+            "the receiver redirects ({}), which is not followed",
+            status.as_u16()
+        )));
+    }
+    let not_before = retry_after(&response).map(|wait| wait.min(LONGEST_RETRY_AFTER));
+    Err(Stop::Failed { why: format!("the receiver answered {}", status.as_u16()).into(), not_before })
+}
+
+/// Seconds, or a date (RFC 9110 10.2.3).
+fn retry_after(response: &Response) -> Option<Duration> {
+    let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = DateTime::parse_from_rfc2822(value).ok()?;
+    (date.with_timezone(&Utc) - Utc::now()).to_std().ok()
+}
+
+fn not_sent(error: &reqwest::Error) -> Stop {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if inner.is::<addresses::OnlyPrivate>() {
+            return private();
+        }
+        cause = inner.source();
+    }
+    log::warn!(error:% = error.to_string(); "webhook not delivered");
+    Stop::failed(if error.is_timeout() {
+        "the receiver did not answer in time"
+    } else {
+        "the receiver was not reached"
+    })
+}
+
+async fn drain(mut response: Response) {
+    let mut read = 0;
+    while let Ok(Some(chunk)) = response.chunk().await {
+        read += chunk.len();
+        if read >= LONGEST_ANSWER {
+            break;
+        }
+    }
+}
