@@ -2,22 +2,19 @@
 //!
 //! What is stored names the letter and its reader, never a token: that is made when the letter is written.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
+use super::{Context, Outcome, RetryPolicy, Stop, TaskType, mail::Outgoing};
 use crate::domain::{
-    Error, Result, TaskId,
+    Email, Error, Result, TaskId, UserId,
     letter::Letter,
     task::{NewTask, When},
 };
-
-/// Its name.
-const NAME: &str = "email.account";
-/// A mail server may be away for a while.
-const MAX_ATTEMPTS: i32 = 10;
-/// Seconds for one attempt.
-const TIMEOUT_SECS: i32 = 60;
 
 /// Sends a letter of the service to a user.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -57,13 +54,13 @@ pub fn order(letter: &Letter, request_id: Option<&str>) -> Result<NewTask> {
     let payload = AccountLetter { letter: kind, user_id: user.map(|user| user.0), address };
     Ok(NewTask {
         id: TaskId::new(),
-        task_type: NAME.to_owned(),
+        task_type: AccountLetter::NAME.to_owned(),
         queue: "default".to_owned(),
         payload: serde_json::to_value(payload).map_err(Error::internal)?,
         priority: 0,
         when: When::Now,
-        max_attempts: MAX_ATTEMPTS,
-        timeout_secs: TIMEOUT_SECS,
+        max_attempts: AccountLetter::MAX_ATTEMPTS,
+        timeout_secs: i32::try_from(AccountLetter::TIMEOUT.as_secs()).map_err(Error::internal)?,
         unique_key: None,
         // Nobody's, so that only admins see to whom the service writes.
         created_by: None,
@@ -72,23 +69,43 @@ pub fn order(letter: &Letter, request_id: Option<&str>) -> Result<NewTask> {
     })
 }
 
+impl AccountLetter {
+    /// `None` if it is none of those that [`order`] makes.
+    fn read(self) -> Option<Letter> {
+        let user = self.user_id.map(UserId);
+        Some(match self.letter {
+            Kind::VerifyEmail => Letter::VerifyEmail(user?),
+            Kind::ResetPassword => Letter::ResetPassword(self.address?),
+            Kind::PasswordChanged => Letter::PasswordChanged(user?),
+            Kind::EmailChanged => Letter::EmailChanged(user?, Email::parse(&self.address?).ok()?),
+        })
+    }
+}
+
+impl TaskType for AccountLetter {
+    const NAME: &'static str = "email.account";
+    /// A mail server may be away for a while.
+    const MAX_ATTEMPTS: i32 = 10;
+    const TIMEOUT: Duration = Duration::from_secs(60);
+    const RETRY: RetryPolicy =
+        RetryPolicy { first: Duration::from_secs(5), factor: 3.0, longest: Duration::from_secs(3600) };
+    const INTERNAL: bool = true;
+
+    async fn run(self, context: Context) -> Outcome {
+        let letter = self.read().ok_or_else(|| Stop::refused("no such letter"))?;
+        let Some(mail) = context.services.letters.write(letter).await? else {
+            return Ok(Value::Null);
+        };
+        let to = mail.to.as_str().to_owned();
+        let (subject, text, html) = (mail.subject.to_owned(), mail.text, Some(mail.html));
+        context.services.mailer.send(&Outgoing { id: context.task_id, to, subject, text, html }).await?;
+        Ok(Value::Null)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Email, UserId};
-
-    impl AccountLetter {
-        /// `None` if it is none of those that [`order`] makes.
-        fn read(self) -> Option<Letter> {
-            let user = self.user_id.map(UserId);
-            Some(match self.letter {
-                Kind::VerifyEmail => Letter::VerifyEmail(user?),
-                Kind::ResetPassword => Letter::ResetPassword(self.address?),
-                Kind::PasswordChanged => Letter::PasswordChanged(user?),
-                Kind::EmailChanged => Letter::EmailChanged(user?, Email::parse(&self.address?).ok()?),
-            })
-        }
-    }
 
     #[test]
     fn what_is_ordered_is_read_back_and_holds_nothing_else() {

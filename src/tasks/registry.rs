@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{
     Context, Outcome, RetryPolicy, Stop, TaskType,
     email_send::EmailSend,
+    letter::AccountLetter,
     maintenance_sweep::MaintenanceSweep,
     noop::Noop,
     payload::{self, Shape},
@@ -66,6 +67,7 @@ impl Registry {
     /// The built-in types. A new one is one more line here.
     pub fn builtin() -> Self {
         Self::default()
+            .with::<AccountLetter>()
             .with::<EmailSend>()
             .with::<MaintenanceSweep>()
             .with::<Noop>()
