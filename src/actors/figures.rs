@@ -26,7 +26,8 @@ pub struct Figure {
     pub value: f64,
 }
 
-type Source = Box<dyn Fn() -> Vec<Figure> + Send + Sync>;
+/// What can be read at any time.
+pub type Source = Box<dyn Fn() -> Vec<Figure> + Send + Sync>;
 
 /// All that can be read at any time.
 #[derive(Clone, Default)]

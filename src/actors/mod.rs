@@ -14,6 +14,7 @@ pub mod memory;
 pub mod reply;
 pub mod revocation;
 pub mod sessions;
+pub mod system;
 pub mod threads;
 pub mod vital;
 pub mod watchdog;

@@ -1,6 +1,7 @@
 //! Signs of life: what the watchdog asks of everything it watches, and what it writes down.
 
 use std::{
+    fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -206,6 +207,12 @@ impl Vitals {
     /// It ended for good.
     pub fn stopped(&self) {
         self.record().state = State::Stopped;
+    }
+}
+
+impl fmt::Debug for dyn Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Watched").field(&self.name()).finish()
     }
 }
 

@@ -8,12 +8,15 @@ mod failure;
 mod flags;
 mod health;
 mod migrate;
+mod openapi;
 mod output;
+mod serve;
 mod shell;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use serve::Mode;
 
 pub use failure::{Failure, Outcome};
 pub use flags::{CommonFlags, Flags, ServerFlags, WorkerFlags};
@@ -36,6 +39,22 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve the API and run tasks, in one process
+    Standalone(Flags),
+    /// Serve the API
+    Server {
+        #[command(flatten)]
+        common: CommonFlags,
+        #[command(flatten)]
+        server: ServerFlags,
+    },
+    /// Run tasks
+    Worker {
+        #[command(flatten)]
+        common: CommonFlags,
+        #[command(flatten)]
+        worker: WorkerFlags,
+    },
     /// Run, take back or list the migrations
     #[command(subcommand)]
     Migrate(migrate::Command),
@@ -44,6 +63,8 @@ enum Command {
     Config(config::Command),
     /// Ask a running server how it is; exit 0 when it is fine, else 1
     Health(health::Arguments),
+    /// Print the OpenAPI document
+    Openapi,
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -57,9 +78,17 @@ impl Cli {
     fn run(self) -> Outcome {
         let output = Output::new(self.json);
         match self.command {
+            Command::Standalone(flags) => serve::run(Mode::Standalone, &flags),
+            Command::Server { common, server } => {
+                serve::run(Mode::Server, &Flags { common, server, ..Flags::default() })
+            }
+            Command::Worker { common, worker } => {
+                serve::run(Mode::Worker, &Flags { common, worker, ..Flags::default() })
+            }
             Command::Migrate(command) => migrate::run(command, &output),
             Command::Config(command) => config::run(&command, &output),
             Command::Health(arguments) => health::run(&arguments, &output),
+            Command::Openapi => openapi::run(&output),
             Command::Completions { shell } => shell::completions(shell, &output),
             Command::Man => shell::man(&output),
         }

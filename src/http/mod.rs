@@ -48,12 +48,11 @@ pub use settings::Settings;
 
 /// The route table: one line a resource.
 pub fn routes() -> Vec<Endpoint> {
-    let resources = [
-        docs::endpoints(),
-        health::endpoints(),
-        metrics::endpoints(),
-        problems::endpoints(),
-        sessions::endpoints(),
-    ];
-    resources.into_iter().flatten().collect()
+    let resources = [docs::endpoints(), problems::endpoints(), sessions::endpoints()];
+    operations().into_iter().chain(resources.into_iter().flatten()).collect()
+}
+
+/// What a process says about itself: all that a worker answers.
+pub fn operations() -> Vec<Endpoint> {
+    [health::endpoints(), metrics::endpoints()].into_iter().flatten().collect()
 }

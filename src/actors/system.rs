@@ -1,0 +1,247 @@
+//! Starts all actors, watches them, stops them in order.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::BoxFuture;
+use tokio::{runtime::Runtime, sync::Notify};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    accounts::{Accounts, Tools},
+    api_keys::{ApiKeyVerifier, ApiKeys},
+    checkup::Checkup,
+    figures::{self, Figures},
+    hashers::Hashers,
+    live::{Live, Living, Reach},
+    memory::Memory,
+    revocation::Revoker,
+    sessions::{SessionStore, Sessions},
+    threads::Thread,
+    vital::Watched,
+    watchdog::{self, Patience, Roster, Watchdog},
+    worker::{self, Shift, TaskWorker},
+};
+use crate::{
+    config::Config,
+    db::{Pool, Target, health, sessions::Lifetime},
+    domain::Result,
+    tasks,
+};
+
+/// Requests that an actor takes at once. Each is small, and most share a statement with many others.
+const CAPACITY: usize = 4_096;
+/// Above the statement time-out, so that a caller learns what the database says.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// What the actors stand on. Made before them, because making it can fail and starting an actor must not.
+#[derive(Debug, Clone)]
+pub struct Ground {
+    /// As configured.
+    pub config: Arc<Config>,
+    /// Statements, connection drivers and tasks run on it.
+    pub runtime: Arc<Runtime>,
+    /// For recognising callers, so that slow requests cannot keep people from being recognised.
+    pub credentials: Pool,
+    /// For the worker's own statements, so that handlers cannot silence it; without it, no worker is started.
+    pub queue: Option<Pool>,
+    /// For everything else.
+    pub pool: Pool,
+    /// The database itself, for LISTEN.
+    pub direct: Target,
+    /// Hash passwords.
+    pub hashers: Hashers,
+    /// What stories about accounts need; used before the actors are there, to make the first admin.
+    pub accounts: Arc<Tools>,
+}
+
+/// Every actor of this process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Actors {
+    /// Sessions.
+    pub sessions: Live<SessionStore>,
+    /// API keys.
+    pub api_keys: Live<ApiKeyVerifier>,
+    /// Users.
+    pub accounts: Live<Accounts>,
+    /// What drains the queue, in the modes that do.
+    pub worker: Option<Live<TaskWorker>>,
+    /// All of them.
+    pub watchdog: Live<Watchdog>,
+    /// Takes rights away for good.
+    pub revoker: Revoker,
+    /// What `/metrics` shows of them.
+    pub figures: Figures,
+    /// Cancelled when an actor keeps dying: the process is to end with an error.
+    pub given_up: CancellationToken,
+    shift: Option<Shift>,
+    hashers: Hashers,
+    threads: Vec<Thread>,
+    roster: Roster,
+    stopping: CancellationToken,
+}
+
+/// Starts actors of one process, and notes who is to be watched and what is to be shown.
+struct Stage<'a> {
+    ground: &'a Ground,
+    alarm: Arc<Notify>,
+    store: Thread,
+    work: Thread,
+    roster: Vec<Arc<dyn Watched>>,
+    figures: Vec<figures::Source>,
+}
+
+impl Stage<'_> {
+    fn start<A: Living>(
+        &mut self,
+        name: &'static str,
+        thread: &Thread,
+        make: impl Fn() -> A + Send + Sync + 'static,
+    ) -> Live<A> {
+        let patience = Duration::from_secs(self.ground.config.database.statement_timeout_secs) + MARGIN;
+        let reach = Reach { name, capacity: CAPACITY, patience };
+        let live = Live::start(reach, thread, &self.alarm, make);
+        self.roster.push(Arc::new(live.clone()));
+        live
+    }
+
+    fn credentials(&mut self) -> (Live<SessionStore>, Live<ApiKeyVerifier>, Revoker) {
+        let Ground { config, credentials, pool, .. } = self.ground;
+        let memory = || if config.auth.cache { Memory::new() } else { Memory::none() };
+        let memories = [memory(), memory()];
+        let revoker = Revoker::new(memories.clone());
+        let [of_sessions, of_keys] = memories;
+        let lifetime = Lifetime {
+            idle: Duration::from_secs(config.auth.session_idle_secs),
+            absolute: Duration::from_secs(config.auth.session_absolute_secs),
+        };
+        let sessions =
+            Sessions::new(credentials.clone(), pool.clone(), lifetime, of_sessions, revoker.clone());
+        let keys = ApiKeys::new(credentials.clone(), pool.clone(), of_keys, revoker.clone());
+        let (of_sessions, of_keys) = (sessions.clone(), keys.clone());
+        self.figures.push(figures::of_store("sessions", move || of_sessions.lookups()));
+        self.figures.push(figures::of_store("api_keys", move || of_keys.lookups()));
+        let store = self.store.clone();
+        (
+            self.start("SessionStore", &store, move || SessionStore::new(sessions.clone())),
+            self.start("ApiKeyVerifier", &store, move || ApiKeyVerifier::new(keys.clone())),
+            revoker,
+        )
+    }
+
+    fn accounts(&mut self, sessions: &Live<SessionStore>, revoker: &Revoker) -> Live<Accounts> {
+        let (tools, store) = (Arc::clone(&self.ground.accounts), self.store.clone());
+        let (sessions, revoker) = (sessions.clone(), revoker.clone());
+        self.start("Accounts", &store, move || {
+            Accounts::new(Arc::clone(&tools), sessions.clone(), revoker.clone())
+        })
+    }
+
+    fn worker(&mut self) -> Option<(Shift, Live<TaskWorker>)> {
+        let pool = self.ground.queue.clone()?;
+        let settings = worker::Settings::from(&self.ground.config.worker);
+        let shift =
+            Shift::new(pool, tasks::Registry::builtin(), Arc::new(tasks::Services::default()), settings);
+        let (on, work) = (shift.clone(), self.work.clone());
+        Some((shift, self.start("TaskWorker", &work, move || TaskWorker::on(&on))))
+    }
+
+    /// Watches all that was started so far.
+    fn watchdog(self, given_up: &CancellationToken) -> (Live<Watchdog>, Roster, Figures) {
+        let Ground { credentials, pool, runtime, .. } = self.ground;
+        let asked = credentials.clone();
+        let pending = move || -> BoxFuture<'static, Result<usize>> {
+            let pool = asked.clone();
+            Box::pin(async move { health::pending_migrations(&mut *pool.get().await?).await })
+        };
+        let checkup = Checkup::new(Box::new(pending), || false);
+        let roster: Roster = Arc::new(self.roster);
+        let reach = Reach { name: "Watchdog", capacity: CAPACITY, patience: MARGIN };
+        let guard = Thread::start("guard", runtime);
+        let watchdog = Live::start(reach, &guard, &self.alarm, {
+            let (roster, alarm, given_up) = (Arc::clone(&roster), Arc::clone(&self.alarm), given_up.clone());
+            move || {
+                let (roster, alarm) = (Arc::clone(&roster), Arc::clone(&alarm));
+                Watchdog::new(roster, Patience::default(), alarm, given_up.clone(), checkup.clone())
+            }
+        });
+        let mut sources = self.figures;
+        sources.push(figures::of_process(Instant::now()));
+        sources.push(figures::of_actors(Arc::clone(&roster)));
+        let (main, small) = (pool.clone(), credentials.clone());
+        sources.push(figures::of_pool("main", move || main.state()));
+        sources.push(figures::of_pool("credentials", move || small.state()));
+        (watchdog, roster, Figures::new(sources))
+    }
+}
+
+impl Actors {
+    /// Starts them. An actix `System` must be running.
+    pub fn start(ground: &Ground) -> Self {
+        let mut stage = Stage {
+            ground,
+            alarm: Arc::new(Notify::new()),
+            store: Thread::start("store", &ground.runtime),
+            work: Thread::start("work", &ground.runtime),
+            roster: vec![Arc::new(ground.hashers.clone())],
+            figures: Vec::new(),
+        };
+        let threads = vec![stage.store.clone(), stage.work.clone()];
+        let (sessions, api_keys, revoker) = stage.credentials();
+        let accounts = stage.accounts(&sessions, &revoker);
+        let (shift, worker) = stage.worker().unzip();
+        let given_up = CancellationToken::new();
+        let (watchdog, roster, figures) = stage.watchdog(&given_up);
+        let stopping = CancellationToken::new();
+        ground.runtime.spawn(guard(watchdog.clone(), given_up.clone(), stopping.clone()));
+        Self {
+            sessions,
+            api_keys,
+            accounts,
+            worker,
+            watchdog,
+            revoker,
+            figures,
+            given_up,
+            shift,
+            hashers: ground.hashers.clone(),
+            threads,
+            roster,
+            stopping,
+        }
+    }
+
+    /// Lets the worker finish what runs, at most `grace`, and hand back the rest.
+    pub async fn drain(&self, grace: Duration) {
+        if let Some(shift) = &self.shift {
+            let drained = shift.drain(grace).await;
+            log::info!(
+                handed_back = drained.handed_back, interrupted = drained.interrupted;
+                "the worker has stopped"
+            );
+        }
+    }
+
+    /// Ends every actor. Requests and tasks must have ended before.
+    pub async fn stop(&self) {
+        self.stopping.cancel();
+        for watched in self.roster.iter() {
+            watched.vitals().stopped();
+        }
+        self.hashers.stop().await;
+        for thread in &self.threads {
+            thread.stop();
+        }
+    }
+}
+
+/// Watches the watchdog, as it watches the others.
+async fn guard(watchdog: Live<Watchdog>, given_up: CancellationToken, stopping: CancellationToken) {
+    let patience = Patience::default();
+    while !stopping.is_cancelled() {
+        watchdog::visit(&watchdog, &patience, &given_up).await;
+        tokio::time::sleep(patience.interval).await;
+    }
+}

@@ -1,0 +1,107 @@
+//! The HTTP listener of a process.
+
+use std::net::{TcpListener, ToSocketAddrs};
+
+use actix_web::{dev::ServerHandle, web};
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+use super::{Mode, failed};
+use crate::{
+    actors::system::Actors,
+    cli::{Failure, Outcome},
+    config::Config,
+    http::{self, Draining, Settings, metrics::Metrics},
+};
+
+/// The HTTP listener of a process.
+pub(super) struct Listener {
+    port: u16,
+    draining: Draining,
+    handle: ServerHandle,
+    ended: watch::Receiver<bool>,
+}
+
+impl Listener {
+    /// Listens, and answers. A worker does so only where it is told a port, and only about itself.
+    pub(super) fn open(mode: Mode, config: &Config, actors: &Actors) -> Outcome<Option<Self>> {
+        let (port, routes) = match (mode, config.worker.health_port) {
+            (Mode::Worker, None) => return Ok(None),
+            (Mode::Worker, Some(port)) => (port, http::operations()),
+            (Mode::Server | Mode::Standalone, _) => (config.server.port, http::routes()),
+        };
+        let socket = bind(&config.server.host, port)?;
+        let port = socket.local_addr().map_err(failed)?.port();
+        let draining = Draining::default();
+        let settings = Settings::of(&config.server, &config.rate_limit);
+        let mut registry = Registry::with_prefix("starter");
+        settings.metrics.register(&mut registry);
+        registry.register_collector(Box::new(actors.figures.clone()));
+        let metrics = Metrics::new(registry, config.telemetry.metrics_public);
+        let (actors, shown) = (actors.clone(), draining.clone());
+        let state = move |services: &mut web::ServiceConfig| {
+            services
+                .app_data(web::Data::new(actors.sessions.clone()))
+                .app_data(web::Data::new(actors.api_keys.clone()))
+                .app_data(web::Data::new(actors.accounts.clone()))
+                .app_data(web::Data::new(actors.watchdog.clone()))
+                .app_data(web::Data::new(actors.revoker.clone()))
+                .app_data(web::Data::new(metrics.clone()))
+                .app_data(web::Data::new(shown.clone()));
+        };
+        let server = http::serve(socket, settings, draining.clone(), routes, state).map_err(failed)?;
+        let handle = server.handle();
+        let (ending, ended) = watch::channel(false);
+        actix_rt::spawn(async move {
+            if let Err(error) = server.await {
+                log::error!(error:% = error; "the HTTP listener failed");
+            }
+            ending.send_replace(true);
+        });
+        write_port(config, port)?;
+        Ok(Some(Self { port, draining, handle, ended }))
+    }
+
+    /// The port that is listened on.
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Readiness goes off, and every answer closes its connection.
+    pub(super) fn begin_draining(&self) {
+        self.draining.begin();
+    }
+
+    /// Takes no more connections, and waits for requests under way.
+    pub(super) async fn stop(self) {
+        self.handle.stop(true).await;
+    }
+}
+
+/// Waits for the listener's end, which nobody asked for; for ever without one.
+pub(super) async fn ended(listener: Option<&Listener>) {
+    match listener {
+        Some(listener) => {
+            let mut ended = listener.ended.clone();
+            let _sender_gone = ended.wait_for(|ended| *ended).await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn bind(host: &str, port: u16) -> Outcome<TcpListener> {
+    let refused = |why: String| Failure::Failed(format!("cannot listen on {host}:{port}: {why}"));
+    let addresses: Vec<_> =
+        (host, port).to_socket_addrs().map_err(|error| refused(error.to_string()))?.collect();
+    TcpListener::bind(&*addresses).map_err(|error| refused(error.to_string()))
+}
+
+/// Beside its place, and put there when it is whole: nobody reads half a number.
+fn write_port(config: &Config, port: u16) -> Outcome {
+    let Some(path) = &config.server.port_file else { return Ok(()) };
+    let mut beside = path.clone().into_os_string();
+    beside.push(".new");
+    std::fs::write(&beside, port.to_string())
+        .and_then(|()| std::fs::rename(&beside, path))
+        .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))
+}
