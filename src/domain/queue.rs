@@ -1,0 +1,86 @@
+//! Queues: names that tasks share, so that some workers run them and others do not.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::Violation;
+
+/// Longest name.
+const MAX_CHARS: usize = 64;
+
+/// The name of a queue. A queue is there as soon as something names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct QueueName(String);
+
+impl QueueName {
+    /// Takes `^[a-z0-9_.-]{1,64}$`.
+    ///
+    /// # Errors
+    /// `/queue` `invalid_queue`.
+    pub fn parse(text: &str) -> Result<Self, Violation> {
+        let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-');
+        if (1..=MAX_CHARS).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            let message = "1 to 64 of the letters a-z, digits, '_', '.' and '-'";
+            Err(Violation::new("/queue", "invalid_queue", message))
+        }
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for QueueName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A queue at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Queue {
+    /// Its name.
+    pub name: String,
+    /// Workers leave it alone since then; null: they do not.
+    pub paused_at: Option<DateTime<Utc>>,
+    /// Unfinished tasks in it.
+    pub counts: QueueCounts,
+    /// Whether a count stopped at its bound: there are that many, or more.
+    pub counts_bounded: bool,
+    /// Seconds since the oldest task became due that still waits; null when none does.
+    pub oldest_due_secs: Option<u64>,
+}
+
+/// Unfinished tasks, by status.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct QueueCounts {
+    /// Due and waiting.
+    pub pending: u64,
+    /// Their time has not come.
+    pub scheduled: u64,
+    /// Under way.
+    pub running: u64,
+    /// Waiting for their next attempt.
+    pub retrying: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_short_and_plain() {
+        for name in ["default", "a", "mail.high-1_x", &"q".repeat(64)] {
+            assert_eq!(QueueName::parse(name).unwrap().as_str(), name);
+        }
+        for name in ["", "Default", "a b", "a/b", "é", "*", "+", "a,b", "a\n", &"q".repeat(65)] {
+            assert_eq!(QueueName::parse(name).unwrap_err().code, "invalid_queue", "{name:?}");
+        }
+    }
+}
