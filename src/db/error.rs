@@ -13,9 +13,13 @@ type Meaning = (&'static str, fn() -> Error);
 
 /// Constraints that callers may run into. One line for each new one;
 /// every other violation is a defect.
-const CONSTRAINTS: [Meaning; 3] = [
+const CONSTRAINTS: [Meaning; 6] = [
     ("users_username_key", || Error::Conflict(Conflict::AccountExists)),
     ("users_email_key", || Error::Conflict(Conflict::AccountExists)),
+    ("tasks_unique_key", || Error::Conflict(Conflict::State("an unfinished task holds the unique key"))),
+    // Deleted between the check of his credential and this.
+    ("tasks_created_by_fkey", || Error::Unauthenticated { presented: true }),
+    ("idempotency_keys_user_id_fkey", || Error::Unauthenticated { presented: true }),
     ("schedules_name_key", || Error::Conflict(Conflict::State("a schedule of this name exists"))),
 ];
 

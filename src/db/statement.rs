@@ -76,6 +76,12 @@ pub(super) trait Values<Types> {
     fn bind<'b>(&'b self, index: usize, out: AstPass<'_, 'b, Pg>) -> QueryResult<()>;
 }
 
+impl Values<()> for () {
+    fn bind<'b>(&'b self, _: usize, _: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        Err(diesel::result::Error::QueryBuilderError("a placeholder without a value".into()))
+    }
+}
+
 macro_rules! values {
     ($($sql:ident $value:ident $index:tt),*) => {
         impl<$($sql, $value),*> Values<($($sql,)*)> for ($($value,)*)

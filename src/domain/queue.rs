@@ -43,7 +43,7 @@ impl fmt::Display for QueueName {
 }
 
 /// A queue at one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Queue {
     /// Its name.
     pub name: String,
@@ -54,7 +54,7 @@ pub struct Queue {
     /// Whether a count stopped at its bound: there are that many, or more.
     pub counts_bounded: bool,
     /// Seconds since the oldest task became due that still waits; null when none does.
-    pub oldest_due_secs: Option<u64>,
+    pub oldest_due_secs: Option<f64>,
 }
 
 /// Unfinished tasks, by status.

@@ -148,6 +148,24 @@ pub struct NewTask {
     pub schedule_id: Option<ScheduleId>,
 }
 
+/// One attempt at a task, under way or ended.
+#[derive(Debug, Clone, Serialize)]
+pub struct AttemptRecord {
+    /// From 1.
+    pub attempt: i32,
+    /// `running`, or how it ended: `succeeded`, `failed`, `cancelled`, `snoozed`, `timed_out`, `lost` (its worker died),
+    /// `interrupted` (its worker stopped and handed it back).
+    pub outcome: String,
+    /// The registration of the worker process.
+    pub worker_id: Option<i64>,
+    /// When it started.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// Why it ended without success.
+    pub error: Option<String>,
+}
+
 /// What came of a [`NewTask`].
 #[derive(Debug, Clone)]
 pub struct Enqueued {

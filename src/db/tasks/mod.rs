@@ -1,6 +1,14 @@
 //! Tasks: everything about them that is not a worker's.
 
+mod bulk;
+mod change;
+mod find;
 mod insert;
 mod row;
+mod stats;
 
+pub use bulk::{Prune, prune, retry_failed};
+pub use change::{cancel, delete, retry};
+pub use find::{attempts, find, page};
 pub use insert::insert;
+pub use stats::{depths, oldest_due, stats};

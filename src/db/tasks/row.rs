@@ -2,15 +2,19 @@
 
 use chrono::{DateTime, Utc};
 use diesel::{
+    Selectable,
     deserialize::Queryable,
     sql_types::{Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid},
 };
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::domain::{
-    Error, Result, TaskId, UserId,
-    task::{Status, Task},
+use crate::{
+    db::schema::tasks,
+    domain::{
+        Error, Result, TaskId, UserId,
+        task::{Status, Task},
+    },
 };
 
 /// The columns of a [`TaskRow`], for the text of statements.
@@ -45,7 +49,8 @@ pub(super) type TaskColumns = (
     Nullable<Timestamptz>,
 );
 
-#[derive(Debug, Queryable)]
+#[derive(Debug, Queryable, Selectable)]
+#[diesel(table_name = tasks)]
 pub(super) struct TaskRow {
     id: Uuid,
     task_type: String,

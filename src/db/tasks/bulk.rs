@@ -1,0 +1,89 @@
+//! What operators do to many tasks, a bounded number at a time so that nobody waits long for their locks.
+
+use chrono::{DateTime, Utc};
+use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use uuid::Uuid;
+
+use crate::{
+    db::statement::{Fixed, Statement},
+    domain::{Result, TaskId, task::Status},
+};
+
+struct RetryFailed;
+
+impl Fixed for RetryFailed {
+    // One whose key is held by another stays as it is, and so does all but the last of several with the same key.
+    const SQL: &'static str = "
+        with chosen as (
+            select id, queue from tasks t
+            where status = 'failed' and ($1::text is null or task_type = $1) and ($2::text is null or queue = $2)
+                and not exists (
+                    select from tasks other
+                    where other.unique_key = t.unique_key and other.unique_scope = t.unique_scope
+                        and (other.status in ('pending', 'scheduled', 'running', 'retrying')
+                            or other.status = 'failed' and other.id > t.id))
+            order by id limit $3 for update skip locked
+        ), again as (
+            update tasks set status = 'pending', run_at = statement_timestamp(), retry_count = 0, crashes = 0,
+                cancel_requested_at = null, finished_at = null, result = null, progress = null,
+                updated_at = statement_timestamp()
+            where id = any(array(select id from chosen))
+            returning id, queue
+        )
+        select id, (select pg_notify('starter_tasks', case when count(distinct queue) > 50 then '*'
+            else string_agg(distinct queue, ',') end)::text from again) from again";
+    type Args = (Nullable<Text>, Nullable<Text>, BigInt);
+    type Row = (SqlUuid, Nullable<Text>);
+}
+
+/// Retries at most `at_most` failed tasks of a type and a queue, or of all, the oldest first.
+///
+/// # Errors
+/// As the database tells.
+pub async fn retry_failed(
+    connection: &mut AsyncPgConnection,
+    task_type: Option<&str>,
+    queue: Option<&str>,
+    at_most: i64,
+) -> Result<Vec<TaskId>> {
+    let rows: Vec<(Uuid, Option<String>)> =
+        Statement::<RetryFailed, _>::with((task_type, queue, at_most)).get_results(connection).await?;
+    Ok(rows.into_iter().map(|(id, _)| TaskId(id)).collect())
+}
+
+/// Which finished tasks go.
+#[derive(Debug, Clone)]
+pub struct Prune {
+    /// In these statuses; those that are not finished are left alone.
+    pub statuses: Vec<Status>,
+    /// Finished before this.
+    pub before: DateTime<Utc>,
+    /// Of this type.
+    pub task_type: Option<String>,
+}
+
+struct PruneTasks;
+
+impl Fixed for PruneTasks {
+    const SQL: &'static str = "
+        delete from tasks where id = any(array(
+            select id from tasks
+            where finished_at < $1 and status = any($2) and ($3::text is null or task_type = $3)
+            order by finished_at limit $4 for update skip locked))
+        returning id";
+    type Args = (Timestamptz, Array<Text>, Nullable<Text>, BigInt);
+    type Row = (SqlUuid,);
+}
+
+/// Deletes at most `at_most` of them, the oldest first. Returns how many.
+///
+/// # Errors
+/// As the database tells.
+pub async fn prune(connection: &mut AsyncPgConnection, which: &Prune, at_most: i64) -> Result<usize> {
+    let statuses: Vec<&str> =
+        which.statuses.iter().filter(|status| status.is_finished()).map(|status| status.as_str()).collect();
+    let values = (which.before, statuses, which.task_type.as_deref(), at_most);
+    let gone: Vec<(Uuid,)> = Statement::<PruneTasks, _>::with(values).get_results(connection).await?;
+    Ok(gone.len())
+}

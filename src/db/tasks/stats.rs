@@ -1,0 +1,236 @@
+//! Counting tasks at a price that does not grow with their number.
+//!
+//! Unfinished ones are counted through their partial indexes, up to [`BOUND`] each. The age of the oldest due one is found
+//! by leaping from queue to queue and priority to priority in the index. Finished ones are counted when the table is
+//! small, else scaled up from a sample of its pages. Percentiles are those of the last [`SAMPLE`] that finished.
+
+use diesel::{
+    OptionalExtension,
+    sql_types::{Array, BigInt, Bool, Double, Nullable, Text},
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+
+use super::row::status;
+use crate::{
+    db::statement::{Fixed, Statement},
+    domain::{
+        Result,
+        task_stats::{Count, Depths, Percentiles, Recent, Stats, Throughput},
+    },
+};
+
+/// Unfinished tasks that are counted of each kind, and finished ones of the last hour.
+const BOUND: i64 = 100_000;
+/// Finished tasks that percentiles are taken of.
+const SAMPLE: i64 = 10_000;
+/// Rows that are looked at to estimate how many finished tasks there are of each kind.
+const ROWS: f64 = 50_000.0;
+
+struct CountUnfinished;
+
+impl Fixed for CountUnfinished {
+    // Three literals, three partial indexes.
+    const SQL: &'static str = "
+        with unfinished as (
+            (select status, task_type, queue from tasks where status = 'pending' limit $1)
+            union all
+            (select status, task_type, queue from tasks where status in ('scheduled', 'retrying') limit $1)
+            union all
+            (select status, task_type, queue from tasks where status = 'running' limit $1))
+        select status, task_type, queue, count(*),
+            max(sum(count(*)) over (partition by case status when 'retrying' then 'scheduled' else status end)) over () >= $1
+        from unfinished group by status, task_type, queue order by status, task_type, queue";
+    type Args = (BigInt,);
+    type Row = (Text, Text, Text, BigInt, Bool);
+}
+
+/// Unfinished tasks by status, type and queue.
+///
+/// # Errors
+/// As the database tells.
+pub async fn depths(connection: &mut AsyncPgConnection) -> Result<Depths> {
+    let rows: Vec<(String, String, String, i64, bool)> =
+        Statement::<CountUnfinished, _>::with((BOUND,)).get_results(connection).await?;
+    let bounded = rows.iter().any(|row| row.4);
+    let counts = rows.into_iter().map(|(status, task_type, queue, n, _)| count(&status, task_type, queue, n));
+    Ok(Depths { counts: counts.collect::<Result<_>>()?, bounded })
+}
+
+fn count(stored: &str, task_type: String, queue: String, count: i64) -> Result<Count> {
+    Ok(Count { status: status(stored)?, task_type, queue, count: u64::try_from(count).unwrap_or(0) })
+}
+
+struct OldestDue;
+
+impl Fixed for OldestDue {
+    const SQL: &'static str = "
+        with recursive level as (
+            (select queue, priority from tasks where status = 'pending' order by queue, priority desc limit 1)
+            union all
+            select next.queue, next.priority from level, lateral (
+                (select 1 as rank, queue, priority from tasks
+                 where status = 'pending' and queue = level.queue and priority < level.priority
+                 order by priority desc limit 1)
+                union all
+                (select 2, queue, priority from tasks
+                 where status = 'pending' and queue > level.queue order by queue, priority desc limit 1)
+                order by rank limit 1) next
+        )
+        select queue, max(extract(epoch from statement_timestamp() - run_at))::float8
+        from (select * from level limit 2000) level, lateral (
+            select run_at from tasks
+            where status = 'pending' and queue = level.queue and priority = level.priority
+            order by run_at limit 1) first
+        group by queue";
+    type Args = ();
+    type Row = (Text, Nullable<Double>);
+}
+
+/// How many seconds ago the oldest task became due that still waits, for each queue where one waits.
+///
+/// # Errors
+/// As the database tells.
+pub async fn oldest_due(connection: &mut AsyncPgConnection) -> Result<Vec<(String, f64)>> {
+    let rows: Vec<(String, Option<f64>)> =
+        Statement::<OldestDue, _>::with(()).get_results(connection).await?;
+    Ok(rows.into_iter().map(|(queue, secs)| (queue, secs.unwrap_or(0.0).max(0.0))).collect())
+}
+
+struct TableSize;
+
+impl Fixed for TableSize {
+    const SQL: &'static str =
+        "select greatest(reltuples, 0)::float8 from pg_class where oid = 'tasks'::regclass";
+    type Args = ();
+    type Row = (Double,);
+}
+
+struct CountFinished;
+
+impl Fixed for CountFinished {
+    const SQL: &'static str = "
+        select status, task_type, queue, count(*) from tasks
+        where finished_at is not null group by status, task_type, queue order by status, task_type, queue";
+    type Args = ();
+    type Row = (Text, Text, Text, BigInt);
+}
+
+struct EstimateFinished;
+
+impl Fixed for EstimateFinished {
+    // The sample tells the shares, the planner's statistics the whole.
+    const SQL: &'static str = "
+        with sample as materialized (
+            select status, task_type, queue, finished_at from tasks tablesample system ($1::float8)
+        ), whole as (select count(*) as rows from sample)
+        select status, task_type, queue, round($2::float8 * count(*) / greatest((select rows from whole), 1))::bigint
+        from sample where finished_at is not null
+        group by status, task_type, queue order by status, task_type, queue";
+    type Args = (Double, Double);
+    type Row = (Text, Text, Text, BigInt);
+}
+
+/// Returns whether the counts are estimates.
+async fn finished(connection: &mut AsyncPgConnection) -> Result<(Vec<Count>, bool)> {
+    let size: Option<(f64,)> = Statement::<TableSize, _>::with(()).get_result(connection).await.optional()?;
+    let size = size.map_or(0.0, |(size,)| size);
+    let estimated = size > 2.0 * ROWS;
+    let rows: Vec<(String, String, String, i64)> = if estimated {
+        let percent = 100.0 * ROWS / size;
+        Statement::<EstimateFinished, _>::with((percent, size)).get_results(connection).await?
+    } else {
+        Statement::<CountFinished, _>::with(()).get_results(connection).await?
+    };
+    let counts = rows.into_iter().map(|(status, task_type, queue, n)| count(&status, task_type, queue, n));
+    Ok((counts.collect::<Result<_>>()?, estimated))
+}
+
+struct CountRecent;
+
+impl Fixed for CountRecent {
+    const SQL: &'static str = "
+        select count(*), coalesce(extract(epoch from statement_timestamp() - min(finished_at)), 0)::float8
+        from (select finished_at from tasks where finished_at > statement_timestamp() - interval '1 hour'
+              order by finished_at desc limit $1) recent";
+    type Args = (BigInt,);
+    type Row = (BigInt, Double);
+}
+
+async fn throughput(connection: &mut AsyncPgConnection) -> Result<Throughput> {
+    let (finished, since): (i64, f64) =
+        Statement::<CountRecent, _>::with((BOUND,)).get_result(connection).await?;
+    let window_secs = if finished < BOUND { 3600.0 } else { since.max(0.001) };
+    let finished = u64::try_from(finished).unwrap_or(0);
+    // At most BOUND: exact.
+    let per_second = u32::try_from(finished).map_or(f64::INFINITY, f64::from) / window_secs;
+    Ok(Throughput { finished, window_secs, per_second })
+}
+
+struct MeasureRecent;
+
+impl Fixed for MeasureRecent {
+    const SQL: &'static str = "
+        with recent as (
+            select task_type, status, extract(epoch from greatest(started_at - run_at, interval '0'))::float8 as wait,
+                extract(epoch from finished_at - started_at)::float8 as run
+            from tasks where finished_at > statement_timestamp() - interval '1 hour'
+            order by finished_at desc limit $1)
+        select task_type, count(*), count(*) filter (where status = 'succeeded'),
+            count(*) filter (where status = 'failed'), count(*) filter (where status = 'cancelled'),
+            percentile_cont(array[0.5, 0.95, 0.99]) within group (order by wait),
+            percentile_cont(array[0.5, 0.95, 0.99]) within group (order by run)
+        from recent group by grouping sets ((), (task_type)) order by task_type nulls first";
+    type Args = (BigInt,);
+    type Row = (
+        Nullable<Text>,
+        BigInt,
+        BigInt,
+        BigInt,
+        BigInt,
+        Nullable<Array<Nullable<Double>>>,
+        Nullable<Array<Nullable<Double>>>,
+    );
+}
+
+type Spread = Option<Vec<Option<f64>>>;
+type RecentRow = (Option<String>, i64, i64, i64, i64, Spread, Spread);
+
+async fn recent(connection: &mut AsyncPgConnection) -> Result<Vec<Recent>> {
+    let rows: Vec<RecentRow> = Statement::<MeasureRecent, _>::with((SAMPLE,)).get_results(connection).await?;
+    let number = |n: i64| u64::try_from(n).unwrap_or(0);
+    let measure = |(task_type, sample, succeeded, failed, cancelled, wait, run): RecentRow| Recent {
+        task_type,
+        sample: number(sample),
+        succeeded: number(succeeded),
+        failed: number(failed),
+        cancelled: number(cancelled),
+        wait_secs: percentiles(wait),
+        run_secs: percentiles(run),
+    };
+    Ok(rows.into_iter().map(measure).collect())
+}
+
+fn percentiles(spread: Spread) -> Option<Percentiles> {
+    match spread?.as_slice() {
+        &[Some(p50), Some(p95), Some(p99)] => Some(Percentiles { p50, p95, p99 }),
+        _ => None,
+    }
+}
+
+/// Everything that is told of the queue as a whole.
+///
+/// # Errors
+/// As the database tells.
+pub async fn stats(connection: &mut AsyncPgConnection) -> Result<Stats> {
+    let depths = depths(connection).await?;
+    let (finished, estimated) = finished(connection).await?;
+    let oldest = oldest_due(connection).await?;
+    Ok(Stats {
+        counts: depths.counts.into_iter().chain(finished).collect(),
+        estimated,
+        bounded: depths.bounded,
+        oldest_due_secs: oldest.into_iter().map(|(_, secs)| secs).reduce(f64::max),
+        throughput: throughput(connection).await?,
+        recent: recent(connection).await?,
+    })
+}
