@@ -7,6 +7,7 @@ pub mod boottime;
 pub mod checkup;
 pub mod coalesce;
 mod credentials;
+pub mod dispatcher;
 pub mod figures;
 pub mod hashers;
 pub mod live;

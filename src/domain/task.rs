@@ -113,7 +113,7 @@ pub enum When {
     /// As soon as a worker is free.
     #[default]
     Now,
-    /// Not before this.
+    /// Not before this; a time that has passed is now.
     At(DateTime<Utc>),
     /// Not before this many seconds from now.
     After(f64),

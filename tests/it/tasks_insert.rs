@@ -4,37 +4,18 @@ use std::collections::HashSet;
 
 use chrono::{TimeDelta, Utc};
 use futures_util::future::join_all;
-use serde_json::json;
 use starter::{
     db,
     domain::{
-        TaskId, UserId,
+        TaskId,
         task::{Enqueued, NewTask, Status, When},
     },
 };
 
-use crate::support::db::TestDatabase;
-
-fn noop() -> NewTask {
-    NewTask {
-        id: TaskId::new(),
-        task_type: "noop".into(),
-        queue: "default".into(),
-        payload: json!({}),
-        priority: 0,
-        when: When::Now,
-        max_attempts: 3,
-        timeout_secs: 60,
-        unique_key: None,
-        created_by: None,
-        request_id: None,
-        schedule_id: None,
-    }
-}
-
-fn keyed(key: &str) -> NewTask {
-    NewTask { unique_key: Some(key.into()), ..noop() }
-}
+use crate::support::{
+    db::TestDatabase,
+    queue::{keyed, noop},
+};
 
 async fn insert(database: &TestDatabase, tasks: Vec<NewTask>) -> Vec<Enqueued> {
     db::tasks::insert(&mut database.connection().await, tasks).await.unwrap()
@@ -93,15 +74,7 @@ async fn the_same_key_twice_in_one_batch_is_one_task() {
 #[tokio::test]
 async fn one_owners_keys_are_nothing_to_another() {
     let database = TestDatabase::create().await;
-    let (alice, bob) = (UserId::new(), UserId::new());
-    for (user, name) in [(alice, "alice"), (bob, "bobby")] {
-        database
-            .sql(&format!(
-                "insert into users (id, username, username_canon, email, email_canon, password_hash)
-                 values ('{user}', '{name}', '{name}', '{name}@example.com', '{name}@example.com', 'x')"
-            ))
-            .await;
-    }
+    let (alice, bob) = (database.user("alice").await, database.user("bobby").await);
     let of = |user| NewTask { created_by: user, ..keyed("k") };
     let enqueued = insert(&database, vec![of(Some(alice)), of(Some(bob)), of(None)]).await;
     assert!(enqueued.iter().all(|one| one.is_new));

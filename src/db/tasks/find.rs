@@ -3,12 +3,12 @@
 use chrono::{DateTime, Utc};
 use diesel::{
     ExpressionMethods, OptionalExtension, QueryDsl, SelectableHelper,
-    sql_types::{BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid},
+    sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
-use super::row::TaskRow;
+use super::row::{TaskColumns, TaskRow, task_columns};
 use crate::{
     db::{
         schema::tasks,
@@ -32,6 +32,24 @@ pub async fn find(connection: &mut AsyncPgConnection, id: TaskId, reach: Reach) 
         Reach::All => true,
         Reach::Own(user) => task.created_by == Some(user),
     }))
+}
+
+struct FindTasks;
+
+impl Fixed for FindTasks {
+    const SQL: &'static str = concat!("select ", task_columns!(), " from tasks where id = any($1)");
+    type Args = (Array<SqlUuid>,);
+    type Row = TaskColumns;
+}
+
+/// The tasks with these ids, as far as there are any, in no order.
+///
+/// # Errors
+/// As the database tells.
+pub async fn find_many(connection: &mut AsyncPgConnection, ids: &[TaskId]) -> Result<Vec<Task>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows: Vec<TaskRow> = Statement::<FindTasks, _>::with((ids,)).get_results(connection).await?;
+    rows.into_iter().map(Task::try_from).collect()
 }
 
 /// At most `fetch` tasks that fit `filter`, the newest first, those before the task `before`.

@@ -28,7 +28,8 @@ impl Fixed for InsertTasks {
     // One notification for all of them: the queues with due work ("*": too many to tell), "+" if some are for later.
     const SQL: &'static str = "
         with given as (
-            select *, coalesce(at, statement_timestamp() + make_interval(secs => delay), statement_timestamp()) as run_at
+            select *, greatest(statement_timestamp(),
+                coalesce(at, statement_timestamp() + make_interval(secs => delay))) as run_at
             from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) as new (
                 id, task_type, queue, payload, priority, at, delay, max_attempts, timeout_secs,
                 unique_key, unique_scope, created_by, request_id, schedule_id)

@@ -9,6 +9,6 @@ mod stats;
 
 pub use bulk::{Prune, prune, retry_failed};
 pub use change::{cancel, delete, retry};
-pub use find::{attempts, find, page};
+pub use find::{attempts, find, find_many, page};
 pub use insert::insert;
 pub use stats::{depths, oldest_due, stats};

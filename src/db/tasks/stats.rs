@@ -6,7 +6,7 @@
 
 use diesel::{
     OptionalExtension,
-    sql_types::{Array, BigInt, Bool, Double, Nullable, Text},
+    sql_types::{Array, BigInt, Double, Nullable, Text},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
@@ -37,11 +37,10 @@ impl Fixed for CountUnfinished {
             (select status, task_type, queue from tasks where status in ('scheduled', 'retrying') limit $1)
             union all
             (select status, task_type, queue from tasks where status = 'running' limit $1))
-        select status, task_type, queue, count(*),
-            max(sum(count(*)) over (partition by case status when 'retrying' then 'scheduled' else status end)) over () >= $1
+        select status, task_type, queue, count(*)
         from unfinished group by status, task_type, queue order by status, task_type, queue";
     type Args = (BigInt,);
-    type Row = (Text, Text, Text, BigInt, Bool);
+    type Row = (Text, Text, Text, BigInt);
 }
 
 /// Unfinished tasks by status, type and queue.
@@ -49,10 +48,14 @@ impl Fixed for CountUnfinished {
 /// # Errors
 /// As the database tells.
 pub async fn depths(connection: &mut AsyncPgConnection) -> Result<Depths> {
-    let rows: Vec<(String, String, String, i64, bool)> =
+    let rows: Vec<(String, String, String, i64)> =
         Statement::<CountUnfinished, _>::with((BOUND,)).get_results(connection).await?;
-    let bounded = rows.iter().any(|row| row.4);
-    let counts = rows.into_iter().map(|(status, task_type, queue, n, _)| count(&status, task_type, queue, n));
+    let counted = |statuses: [&str; 2]| -> i64 {
+        rows.iter().filter(|row| statuses.contains(&row.0.as_str())).map(|row| row.3).sum()
+    };
+    let kinds = [["pending"; 2], ["scheduled", "retrying"], ["running"; 2]];
+    let bounded = kinds.into_iter().any(|kind| counted(kind) >= BOUND);
+    let counts = rows.into_iter().map(|(status, task_type, queue, n)| count(&status, task_type, queue, n));
     Ok(Depths { counts: counts.collect::<Result<_>>()?, bounded })
 }
 

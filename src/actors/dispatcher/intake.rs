@@ -1,0 +1,72 @@
+//! The gate: from what is asked for to a task that its type takes.
+
+use chrono::Utc;
+use serde_json::Value;
+
+use crate::{
+    domain::{TaskId, UserId, Violation, task::NewTask, task_request::TaskRequest},
+    tasks::{Definition, Registry},
+};
+
+/// Checks requests for tasks against their types. Cheap to clone, and needs no actor: callers check on their own threads.
+#[derive(Clone)]
+pub struct Intake(Registry);
+
+impl Intake {
+    /// For the types in `registry`.
+    pub fn new(registry: Registry) -> Self {
+        Self(registry)
+    }
+
+    /// The task that is asked for, with what its type says of everything that is not asked for.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, with JSON pointers to the fields of the request.
+    pub fn admit(
+        &self,
+        request: TaskRequest,
+        created_by: Option<UserId>,
+        request_id: Option<&str>,
+    ) -> Result<NewTask, Vec<Violation>> {
+        let terms = request.terms(Utc::now());
+        let payload = Value::Object(request.payload.unwrap_or_default());
+        let checked = self.0.check(&request.task_type, &payload);
+        let terms = match (terms, checked) {
+            (Ok(terms), Ok(())) => terms,
+            (terms, checked) => {
+                return Err(checked.err().into_iter().chain(terms.err()).flatten().collect());
+            }
+        };
+        let Some(definition) = self.0.get(&request.task_type) else {
+            return Err(vec![Violation::new("/task_type", "unknown_task_type", "no such type of task")]);
+        };
+        let defaults = definition.defaults;
+        Ok(NewTask {
+            id: TaskId::new(),
+            queue: terms.queue.map_or_else(|| defaults.queue.to_owned(), |queue| queue.as_str().to_owned()),
+            payload,
+            priority: terms.priority.unwrap_or(defaults.priority),
+            when: terms.when,
+            max_attempts: terms.max_attempts.unwrap_or(defaults.max_attempts),
+            timeout_secs: terms.timeout_secs.unwrap_or(defaults.timeout_secs),
+            unique_key: terms.unique_key,
+            created_by,
+            request_id: request_id.map(str::to_owned),
+            schedule_id: None,
+            task_type: request.task_type,
+        })
+    }
+
+    /// Whether a task of this type may be told this.
+    ///
+    /// # Errors
+    /// As [`Registry::check`].
+    pub fn check(&self, task_type: &str, payload: &Value) -> Result<(), Vec<Violation>> {
+        self.0.check(task_type, payload)
+    }
+
+    /// Every type that can be asked for.
+    pub fn definitions(&self) -> Vec<Definition> {
+        self.0.definitions().cloned().collect()
+    }
+}

@@ -1,0 +1,77 @@
+//! Hot statements keep a good plan, whether PostgreSQL looks at their arguments or not.
+
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use starter::{
+    db,
+    domain::{
+        UserId,
+        idempotency::{Answer, IdempotencyKey},
+    },
+};
+
+use crate::support::{
+    db::TestDatabase,
+    queue::{keyed, noop},
+};
+
+/// A table of 30,000 finished tasks and a few of every other kind, as PostgreSQL's statistics know it.
+const FULL: &str = "
+    insert into tasks (id, task_type, status, max_attempts, timeout_secs, finished_at, unique_key, unique_scope)
+    select gen_random_uuid(), 'noop', 'succeeded', 1, 1, now() - n * interval '1s', 'k' || n,
+        '00000000-0000-0000-0000-000000000000' from generate_series(1, 30000) n;
+    insert into users (id, username, username_canon, email, email_canon, password_hash)
+    select gen_random_uuid(), 'user' || n, 'user' || n, n || '@example.com', n || '@example.com', 'x'
+    from generate_series(1, 10) n;
+    insert into idempotency_keys (user_id, key, request_hash, status, body)
+    select id, 'k' || n, sha256(''), 201, '' from users, generate_series(1, 1000) n;
+    analyze";
+
+/// Plans that read all of a large table.
+async fn scans(connection: &mut AsyncPgConnection) -> i64 {
+    #[derive(diesel::QueryableByName)]
+    struct Scanned {
+        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        rows: i64,
+    }
+    let text = "select coalesce(sum(seq_tup_read), 0)::int8 as rows from pg_stat_xact_user_tables
+                where relname in ('tasks', 'idempotency_keys', 'users')";
+    let scanned: Scanned = diesel::sql_query(text).get_result(connection).await.unwrap();
+    scanned.rows
+}
+
+#[tokio::test]
+async fn no_hot_statement_reads_a_whole_table() {
+    let database = TestDatabase::create().await;
+    database.sql(FULL).await;
+    for mode in ["force_custom_plan", "force_generic_plan"] {
+        let mut connection = database.connection().await;
+        connection.batch_execute(&format!("set plan_cache_mode = {mode}; begin")).await.unwrap();
+        let connection = &mut connection;
+        let tasks = db::tasks::insert(connection, (0..200).map(|_| noop()).collect()).await.unwrap();
+        assert_eq!(scans(connection).await, 0, "insert, {mode}");
+        let same = |n: usize| keyed(&format!("held{}", n % 100));
+        db::tasks::insert(connection, (0..200).map(same).collect()).await.unwrap();
+        assert_eq!(scans(connection).await, 0, "keyed insert, {mode}");
+        let ids: Vec<_> = tasks.iter().map(|one| one.task.id).collect();
+        db::tasks::find_many(connection, &ids).await.unwrap();
+        assert_eq!(scans(connection).await, 0, "find, {mode}");
+        let key = |n| IdempotencyKey { user: UserId::new(), text: format!("k{n}"), request_hash: [0; 32] };
+        let keys: Vec<IdempotencyKey> = (0..50).map(key).collect();
+        db::idempotency::look_up(connection, &keys).await.unwrap();
+        assert_eq!(scans(connection).await, 0, "idempotency, {mode}");
+        let answer = Answer { status: 201, location: None, body: Vec::new(), sealed: false };
+        let nobody = db::idempotency::store(connection, &[(key(1), Some(answer))]).await;
+        assert!(nobody.is_err(), "no such user");
+    }
+}
+
+#[tokio::test]
+async fn counting_does_not_read_the_finished_ones() {
+    let database = TestDatabase::create().await;
+    database.sql(FULL).await;
+    let mut connection = database.connection().await;
+    connection.batch_execute("begin").await.unwrap();
+    db::tasks::depths(&mut connection).await.unwrap();
+    db::tasks::oldest_due(&mut connection).await.unwrap();
+    assert_eq!(scans(&mut connection).await, 0);
+}

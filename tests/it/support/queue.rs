@@ -1,0 +1,69 @@
+//! The dispatcher of one process, on a database of its own.
+
+use std::{sync::Arc, time::Duration};
+
+use starter::{
+    actors::{
+        dispatcher::{Dispatch, Intake, TaskDispatcher},
+        live::{Live, Reach},
+        threads::Thread,
+    },
+    db::{self, Limits},
+    domain::{
+        TaskId,
+        task::{NewTask, When},
+    },
+    tasks::Registry,
+};
+use tokio::{runtime::Runtime, sync::Notify};
+
+use super::db::TestDatabase;
+
+/// The dispatcher of one process.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    pub(crate) live: Live<TaskDispatcher>,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) wake: Arc<Notify>,
+}
+
+impl Desk {
+    pub(crate) async fn open(database: &TestDatabase) -> Self {
+        let runtime = Arc::new(Runtime::new().unwrap());
+        // Not to be dropped within an asynchronous test.
+        std::mem::forget(Arc::clone(&runtime));
+        let target = database.target();
+        let limits =
+            Limits { max_connections: 6, connect_timeout: Duration::from_secs(30), ..Limits::default() };
+        let dial = async move { db::connect(&target, limits).await.unwrap() };
+        let pool = runtime.spawn(dial).await.unwrap();
+        let (thread, alarm) = (Thread::start("test", &runtime), Arc::new(Notify::new()));
+        let wake = Arc::new(Notify::new());
+        let dispatch = Dispatch::new(pool, Intake::new(Registry::builtin()), Arc::clone(&wake));
+        let reach = Reach { name: "TaskDispatcher", capacity: 4_096, patience: Duration::from_secs(60) };
+        let made = dispatch.clone();
+        let live = Live::start(reach, &thread, &alarm, move || TaskDispatcher::new(made.clone()));
+        Self { live, dispatch, wake }
+    }
+}
+
+pub(crate) fn noop() -> NewTask {
+    NewTask {
+        id: TaskId::new(),
+        task_type: "noop".into(),
+        queue: "default".into(),
+        payload: serde_json::json!({}),
+        priority: 0,
+        when: When::Now,
+        max_attempts: 3,
+        timeout_secs: 60,
+        unique_key: None,
+        created_by: None,
+        request_id: None,
+        schedule_id: None,
+    }
+}
+
+pub(crate) fn keyed(key: &str) -> NewTask {
+    NewTask { unique_key: Some(key.into()), ..noop() }
+}
