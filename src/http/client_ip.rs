@@ -31,35 +31,49 @@ impl FromRequest for ClientIp {
 impl ClientIp {
     /// From the peer, and from the headers as far as the peer and those behind it are `trusted`.
     pub fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+        let peer = peer.to_canonical();
         let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
-        let mut client = peer.to_canonical();
-        if !is_trusted(client) {
-            return Self(client);
+        if !is_trusted(peer) {
+            return Self(peer);
         }
-        for hop in hops(headers) {
-            // What does not parse was not written by a proxy of ours: whoever wrote it is not believed.
-            let Some(address) = hop else { break };
-            client = address;
-            if !is_trusted(client) {
-                break;
-            }
+        let by_x = elements(headers, "x-forwarded-for");
+        let by_x = walk(peer, by_x.iter().map(|hop| node(hop)), is_trusted);
+        let by_forwarded = elements(headers, "forwarded");
+        let by_forwarded = walk(peer, by_forwarded.iter().map(|hop| node(forwarded_for(hop)?)), is_trusted);
+        match (by_x, by_forwarded) {
+            (Some(one), Some(other)) if one == other => Self(one),
+            // The proxy wrote one of the two and let the other pass: it cannot be told which.
+            (Some(_), Some(_)) => Self(peer),
+            (only, None) | (None, only) => Self(only.unwrap_or(peer)),
         }
-        Self(client)
     }
 }
 
-/// The hops as the headers tell them, nearest first; `X-Forwarded-For` where both are there.
-fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    let list = |name: &'static str| {
-        let lines = headers.get_all(name).map(|value| value.to_str().unwrap_or("?"));
-        lines.flat_map(|line| line.split(',')).map(str::trim).collect::<Vec<_>>()
-    };
-    let by_x = list("x-forwarded-for");
-    if by_x.is_empty() {
-        list("forwarded").into_iter().rev().map(|hop| node(forwarded_for(hop)?)).collect()
-    } else {
-        by_x.into_iter().rev().map(node).collect()
+/// The elements of a list header, all its lines joined in order.
+fn elements<'a>(headers: &'a HeaderMap, name: &'static str) -> Vec<&'a str> {
+    let lines = headers.get_all(name).map(|value| value.to_str().unwrap_or("?"));
+    lines.flat_map(|line| line.split(',')).map(str::trim).collect()
+}
+
+/// The first hop, from the right, that is not trusted; the leftmost if all are. `None` without hops.
+fn walk(
+    peer: IpAddr,
+    hops: impl DoubleEndedIterator<Item = Option<IpAddr>> + ExactSizeIterator,
+    is_trusted: impl Fn(IpAddr) -> bool,
+) -> Option<IpAddr> {
+    if hops.len() == 0 {
+        return None;
     }
+    let mut client = peer;
+    for hop in hops.rev() {
+        // What does not parse was not written by a proxy of ours: whoever wrote it is not believed.
+        let Some(address) = hop else { break };
+        client = address;
+        if !is_trusted(client) {
+            break;
+        }
+    }
+    Some(client)
 }
 
 /// The `for` of one element of `Forwarded` (RFC 7239, section 4).
@@ -125,6 +139,14 @@ mod tests {
         let forwarded = r#"for=9.9.9.9;proto=https, For="[2001:db8::1]:4711";by=10.0.0.1"#;
         assert_eq!(client("10.0.0.1", &[("forwarded", forwarded)]), "2001:db8::1");
         assert_eq!(client("10.0.0.1", &[("forwarded", "for=_hidden")]), "10.0.0.1");
+    }
+
+    #[test]
+    fn two_headers_that_disagree_are_both_not_believed() {
+        let both = |x, forwarded| client("10.0.0.1", &[("x-forwarded-for", x), ("forwarded", forwarded)]);
+        assert_eq!(both("1.1.1.1", "for=1.1.1.1"), "1.1.1.1");
+        assert_eq!(both("1.1.1.1", "for=2.2.2.2"), "10.0.0.1");
+        assert_eq!(both("1.1.1.1", "by=10.0.0.1"), "10.0.0.1");
     }
 
     proptest! {

@@ -30,7 +30,7 @@ impl Cors {
     /// What to tell the browser about the page that asks, if it may read the answer.
     pub(super) fn grant(&self, request: &HeaderMap) -> Option<HeaderValue> {
         let origin = request.get(header::ORIGIN)?;
-        self.0.iter().find(|allowed| *allowed == origin || allowed.as_bytes() == b"*").cloned()
+        self.0.iter().find(|allowed| *allowed == origin).cloned()
     }
 
     /// The answer to the question that browsers ask before they send the request itself.

@@ -180,3 +180,30 @@ fn idle_connections_do_not_keep_others_waiting() {
     drop(silent);
     assert_eq!(edge.get("/health/live").status, 200);
 }
+
+#[test]
+fn unusual_methods_versions_and_targets_do_no_harm() {
+    let edge = Edge::start(settings());
+    for (request, statuses) in [
+        ("CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", &[400, 404][..]),
+        ("TRACE /api/v1/users/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\n\r\n", &[405]),
+        ("GET http://x/api/v1/users/me HTTP/1.1\r\nHost: x\r\n\r\n", &[200]),
+        ("GET http://evil/api/v1/users/me HTTP/1.1\r\nHost: x\r\n\r\n", &[200, 400]),
+        (
+            "GET /api/v1/users/me HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+            &[200],
+        ),
+        ("GET /api/v1/users/me HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n", &[200]),
+        ("GET //api/v1/users/me HTTP/1.1\r\nHost: x\r\n\r\n", &[404]),
+        ("GET /api/v1/../v1/users/me HTTP/1.1\r\nHost: x\r\n\r\n", &[404]),
+        ("GET /API/v1/users/me HTTP/1.1\r\nHost: x\r\n\r\n", &[404]),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[400]),
+    ] {
+        let answer = edge.send(request);
+        assert!(statuses.contains(&answer.status), "{request}: {answer:?}");
+        assert_sound(&answer);
+        assert!(!answer.text().contains("secret"), "{answer:?}");
+    }
+    let old = edge.send("GET /api/v1/users/me HTTP/1.0\r\n\r\n");
+    assert!([200, 400].contains(&old.status), "{old:?}");
+}

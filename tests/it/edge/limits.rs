@@ -99,3 +99,23 @@ fn an_idle_connection_is_closed_after_a_while() {
     assert_eq!(peer.ask("GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
     assert!(peer.is_closed());
 }
+
+#[test]
+fn a_graceful_stop_finishes_what_is_under_way_and_closes_what_is_idle() {
+    let mut edge = Edge::start(Settings { shutdown_timeout: PATIENCE * 10, ..settings() });
+    let mut idle = edge.connect();
+    assert_eq!(idle.ask("GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
+    let mut busy = edge.connect();
+    let body = r#"{"payload":"under way"}"#;
+    let request = post("/api/v1/echo", "application/json\r\nExpect: 100-continue", body);
+    let (head, _) = request.split_at(request.len() - body.len());
+    assert_eq!(busy.ask(head).status, 100, "the request is known to have begun");
+
+    drop(edge.handle.stop(true));
+    assert!(idle.is_closed());
+    let answer = busy.ask(body);
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    assert!(busy.is_closed());
+    edge.thread.take().unwrap().join().unwrap();
+    assert!(std::net::TcpStream::connect(edge.address).is_err(), "nobody listens any more");
+}
