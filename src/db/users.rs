@@ -265,6 +265,26 @@ pub async fn revoke_api_keys(connection: &mut AsyncPgConnection, id: UserId) -> 
     Ok(())
 }
 
+/// Up to `at_most` users in the order of their ids, from behind `after` on.
+///
+/// # Errors
+/// As the database tells.
+pub async fn in_order(
+    connection: &mut AsyncPgConnection,
+    after: Option<UserId>,
+    at_most: i64,
+) -> Result<Vec<User>> {
+    let after = after.map_or(Uuid::nil(), |id| id.0);
+    let rows: Vec<UserRow> = dsl::users
+        .filter(dsl::id.gt(after))
+        .select(USER)
+        .order(dsl::id)
+        .limit(at_most)
+        .load(connection)
+        .await?;
+    rows.into_iter().map(user_row::user).collect()
+}
+
 /// Users, newest first, behind `after`: up to [`Limit::fetch`].
 ///
 /// # Errors

@@ -24,6 +24,8 @@ pub struct Draft {
     pub email: String,
     /// Any text.
     pub password: SecretString,
+    /// Any text; `None` is a user.
+    pub role: Option<String>,
 }
 
 /// Names and a password that the rules take.
@@ -35,13 +37,15 @@ pub struct Checked {
     pub email: Email,
     /// A good one.
     pub password: NewPassword,
+    /// What he may do.
+    pub role: Role,
 }
 
 impl Draft {
     /// Judges all of it.
     ///
     /// # Errors
-    /// Every rule that is broken, at `/username`, `/email` and `/password`.
+    /// Every rule that is broken, at `/username`, `/email`, `/password` and `/role`.
     pub fn check(&self, policy: &PasswordPolicy) -> Result<Checked, Vec<Violation>> {
         let username = Username::parse(&self.username);
         let email = Email::parse(&self.email);
@@ -51,10 +55,14 @@ impl Draft {
         let name = username.as_ref().unwrap_or(&nobody);
         let address = email.as_ref().unwrap_or(&nowhere);
         let password = policy.check("/password", &self.password, name, address);
-        match (username, email, password) {
-            (Ok(username), Ok(email), Ok(password)) => Ok(Checked { username, email, password }),
-            (username, email, password) => {
-                Err([username.err(), email.err(), password.err()].into_iter().flatten().collect())
+        let role = self.role.as_deref().map_or(Ok(Role::User), str::parse);
+        match (username, email, password, role) {
+            (Ok(username), Ok(email), Ok(password), Ok(role)) => {
+                Ok(Checked { username, email, password, role })
+            }
+            (username, email, password, role) => {
+                let wrong = [username.err(), email.err(), password.err(), role.err()];
+                Err(wrong.into_iter().flatten().collect())
             }
         }
     }
@@ -172,6 +180,7 @@ mod tests {
             username: username.to_owned(),
             email: email.to_owned(),
             password: password.into(),
+            role: None,
         };
         let fields = |draft: Draft| -> Vec<String> {
             let wrong = draft.check(&policy).unwrap_err();
@@ -179,6 +188,8 @@ mod tests {
         };
         assert!(draft("alice", "alice@example.com", "correct horse battery stap").check(&policy).is_ok());
         assert_eq!(fields(draft("", "", "")), ["/username", "/email", "/password"]);
+        let moderator = Draft { role: Some("moderator".into()), ..draft("", "", "") };
+        assert_eq!(fields(moderator), ["/username", "/email", "/password", "/role"]);
         assert_eq!(fields(draft("alice", "x", "correct horse battery stap")), ["/email"]);
         assert_eq!(fields(draft("alice", "alice@example.com", "alice@example.com")), ["/password"]);
     }

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use derive_more::Display;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
@@ -153,7 +154,8 @@ impl Act {
 }
 
 /// One entry of the log, as admins read it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = AuditEntry)]
 pub struct Entry {
     /// UUID v7.
     pub id: Uuid,
@@ -174,10 +176,12 @@ pub struct Entry {
     /// `success` or `failure`.
     pub outcome: String,
     /// The client's address.
+    #[schema(value_type = Option<String>, example = "192.0.2.1")]
     pub ip_address: Option<IpAddr>,
     /// `X-Request-Id` of the request.
     pub request_id: Option<String>,
     /// What else is worth knowing.
+    #[schema(value_type = Object)]
     pub detail: Value,
 }
 

@@ -6,6 +6,8 @@
 //! A handler takes [`Json`], [`Query`], [`Path`], [`ClientIp`], and returns `Result<_, Problem>`.
 
 mod access_log;
+mod accounts;
+mod audit;
 mod bearer;
 pub mod catalogue;
 mod client_ip;
@@ -25,12 +27,14 @@ mod page;
 mod path;
 mod problem;
 mod problems;
+mod profile;
 mod query;
 mod rate_limit;
 mod request_id;
 mod server;
 mod sessions;
 mod settings;
+mod users;
 
 pub use bearer::Presented;
 pub use client_ip::ClientIp;
@@ -48,7 +52,15 @@ pub use settings::Settings;
 
 /// The route table: one line a resource.
 pub fn routes() -> Vec<Endpoint> {
-    let resources = [docs::endpoints(), problems::endpoints(), sessions::endpoints()];
+    let resources = [
+        accounts::endpoints(),
+        audit::endpoints(),
+        docs::endpoints(),
+        problems::endpoints(),
+        profile::endpoints(),
+        sessions::endpoints(),
+        users::endpoints(),
+    ];
     operations().into_iter().chain(resources.into_iter().flatten()).collect()
 }
 

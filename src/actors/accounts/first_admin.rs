@@ -50,7 +50,7 @@ pub async fn ensure_first_admin(
         return Ok(None);
     }
     drop(connection);
-    let new = NewUser { draft, role: Role::Admin, is_active: true, email_verified: true };
+    let new = NewUser { draft, is_active: true, email_verified: true };
     let account = hashed(tools, new).await?;
     let mut connection = tools.pool.get().await?;
     let user = connection
@@ -66,7 +66,8 @@ pub async fn ensure_first_admin(
 }
 
 fn draft(username: &str, email: &str, password: SecretString) -> Draft {
-    Draft { username: username.to_owned(), email: email.to_owned(), password }
+    let role = Some(Role::Admin.as_str().to_owned());
+    Draft { username: username.to_owned(), email: email.to_owned(), password, role }
 }
 
 /// Four groups of six, easy to read out.

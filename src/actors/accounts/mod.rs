@@ -5,6 +5,7 @@
 //! last ended.
 
 mod first_admin;
+mod letters;
 mod login;
 mod password;
 mod profile;
@@ -22,6 +23,7 @@ use actix::{Actor, Context, Handler};
 
 pub use self::{
     first_admin::{FirstAdmin, ensure_first_admin},
+    letters::Secretary,
     login::Authenticate,
     password::ChangePassword,
     profile::{ChangeProfile, DeleteProfile},

@@ -60,8 +60,8 @@ pub(super) async fn prove(
     }
 }
 
-/// Counts the try. When it is one too many while others are at it, they may turn out to be right: it is tried once more
-/// after them.
+/// Counts the try. When it is one too many, those that are under way may turn out to be right: it is tried once more after
+/// them.
 async fn count(
     tools: &Tools,
     turn: Turn,
@@ -70,13 +70,12 @@ async fn count(
 ) -> Result<(Turn, Bucket, bool)> {
     let mut turn = turn;
     for again in [true, false] {
-        let was_alone = turn.is_alone();
         let mut connection = tools.pool.get().await?;
         let reserved = db::throttle::reserve(&mut connection, known, strangers, tools.failures).await?;
         drop(connection);
         match reserved {
             Reserved::Granted { bucket, last } => return Ok((turn, bucket, last)),
-            Reserved::Refused { .. } if again && !was_alone => turn = turn.alone().await?,
+            Reserved::Refused { .. } if again => turn = turn.alone().await?,
             Reserved::Refused { retry_after } => return Err(Error::AccountLocked { retry_after }),
         }
     }

@@ -8,7 +8,7 @@ use crate::{
     config::Registration,
     db::{self, Connection, Transactional as _},
     domain::{
-        Conflict, Error, Result, Role, User,
+        Conflict, Error, Result, User,
         account::{Draft, NewAccount},
         audit::{Act, Actor},
         letter::Letter,
@@ -50,7 +50,7 @@ async fn register(tools: &Tools, Register { draft, actor }: Register) -> Result<
         username: checked.username,
         email: checked.email,
         password_hash: tools.hashers.hash(checked.password, Share::Registration).await?,
-        role: Role::User,
+        role: checked.role,
         is_active: true,
         email_verified: false,
     };

@@ -58,12 +58,7 @@ impl Turns {
 }
 
 impl Turn {
-    /// Nobody else checks this account's password now.
-    pub(super) fn is_alone(&self) -> bool {
-        self.gate.available_permits() + self.permit.num_permits() == AT_ONCE as usize
-    }
-
-    /// Waits until nobody else does.
+    /// Waits until nobody else checks this account's password.
     pub(super) async fn alone(self) -> Result<Self> {
         let Self { gate, permit } = self;
         drop(permit);
@@ -90,7 +85,7 @@ mod tests {
             held.push(turns.take(&account).await.unwrap());
         }
         assert!(turns.gate(&account).try_acquire().is_err());
-        assert!(turns.take(&self::account()).await.unwrap().is_alone(), "another account is not concerned");
+        assert!(turns.take(&self::account()).await.is_ok(), "another account is not concerned");
         held.pop();
         assert!(turns.gate(&account).try_acquire().is_ok());
     }
@@ -101,12 +96,12 @@ mod tests {
         let account = account();
         let first = turns.take(&account).await.unwrap();
         let second = turns.take(&account).await.unwrap();
-        assert!(!second.is_alone());
         let alone = second.alone();
         tokio::pin!(alone);
         assert!(futures_util::poll!(&mut alone).is_pending());
         drop(first);
-        assert!(alone.await.unwrap().is_alone());
+        let _alone = alone.await.unwrap();
+        assert!(turns.gate(&account).try_acquire().is_err());
     }
 
     #[tokio::test]

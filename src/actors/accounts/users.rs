@@ -65,8 +65,6 @@ pub(super) async fn audit(accounts: Accounts, message: ListAudit) -> Result<Vec<
 pub struct NewUser {
     /// What the admin typed. Reserved names are his to give.
     pub draft: Draft,
-    /// What he may do.
-    pub role: Role,
     /// Whether he can do anything at all.
     pub is_active: bool,
     /// Whether the admin knows that he reads mail at his address.
@@ -103,7 +101,7 @@ pub(super) async fn hashed(tools: &Tools, new: NewUser) -> Result<NewAccount> {
         username: checked.username,
         email: checked.email,
         password_hash: tools.hashers.hash(checked.password, Share::Accounts).await?,
-        role: new.role,
+        role: checked.role,
         is_active: new.is_active,
         email_verified: new.email_verified,
     })

@@ -100,7 +100,8 @@ impl Office {
 
     async fn create(&self, username: &str, role: Role) -> User {
         let draft = draft(username, &format!("{username}@example.com"), PASSWORD);
-        let new = NewUser { draft, role, is_active: true, email_verified: true };
+        let draft = Draft { role: Some(role.to_string()), ..draft };
+        let new = NewUser { draft, is_active: true, email_verified: true };
         self.accounts.ask(CreateUser { new, actor: Actor::cli() }).await.unwrap()
     }
 
@@ -135,7 +136,7 @@ impl Office {
 }
 
 fn draft(username: &str, email: &str, password: &str) -> Draft {
-    Draft { username: username.to_owned(), email: email.to_owned(), password: password.into() }
+    Draft { username: username.to_owned(), email: email.to_owned(), password: password.into(), role: None }
 }
 
 fn nobody() -> Actor {

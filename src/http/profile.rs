@@ -1,0 +1,107 @@
+//! `/api/v1/users/me`: everybody's own account.
+
+use actix_web::{HttpResponse, web};
+use secrecy::SecretString;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{Endpoint, Identity, Input, Json, Problem, RequestOrigin, accounts::Desk, json};
+use crate::{
+    actors::accounts::{ChangeProfile, DeleteProfile},
+    domain::{Action, Email, PresentedPassword, User, Username, Violation, audit::Actor},
+    endpoint,
+};
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![endpoint!(show), endpoint!(update), endpoint!(delete).taking_password()]
+}
+
+/// The caller's own account.
+#[utoipa::path(
+    get,
+    path = "/api/v1/users/me",
+    tag = "users",
+    security(("bearer" = [])),
+    responses((status = 200, description = "The caller", body = User))
+)]
+async fn show(identity: Identity) -> Result<HttpResponse, Problem> {
+    identity.may(Action::ManageAccount)?;
+    Ok(HttpResponse::Ok().json(&identity.user))
+}
+
+/// What somebody may change of himself.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProfileChange {
+    /// Another name.
+    #[serde(default, deserialize_with = "json::present")]
+    pub(super) username: Option<String>,
+    /// Another address. It has to be verified again, and what was mailed before is void.
+    #[serde(default, deserialize_with = "json::present")]
+    pub(super) email: Option<String>,
+}
+
+impl Input for ProfileChange {
+    type Output = (Option<Username>, Option<Email>);
+
+    fn validate(self) -> Result<Self::Output, Vec<Violation>> {
+        let username = self.username.map(|text| Username::parse(&text)).transpose();
+        let email = self.email.map(|text| Email::parse(&text)).transpose();
+        match (username, email) {
+            (Ok(username), Ok(email)) => Ok((username, email)),
+            (username, email) => Err([username.err(), email.err()].into_iter().flatten().collect()),
+        }
+    }
+}
+
+/// Changes the caller's name or address. A new address gets a mail that asks to verify it.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/users/me",
+    tag = "users",
+    security(("bearer" = [])),
+    request_body = ProfileChange,
+    responses((status = 200, description = "The caller as he is now", body = User))
+)]
+async fn update(
+    identity: Identity,
+    body: Json<ProfileChange>,
+    desk: Desk,
+    from: RequestOrigin,
+) -> Result<web::Json<User>, Problem> {
+    identity.may(Action::ManageAccount)?;
+    let (username, email) = body.validate()?;
+    let actor = Actor::of(&identity, from.0);
+    Ok(web::Json(desk.ask(ChangeProfile { by: identity.caller, username, email, actor }).await?))
+}
+
+/// Proof that it is the owner who asks.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Farewell {
+    /// His password.
+    #[schema(value_type = String, format = Password)]
+    password: SecretString,
+}
+
+/// Deletes the caller's account with its sessions and API keys. A wrong password counts as a failed log-in.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/users/me",
+    tag = "users",
+    security(("bearer" = [])),
+    request_body = Farewell,
+    responses((status = 204, description = "The account is gone"))
+)]
+async fn delete(
+    identity: Identity,
+    body: Json<Farewell>,
+    desk: Desk,
+    from: RequestOrigin,
+) -> Result<HttpResponse, Problem> {
+    identity.may(Action::ManageAccount)?;
+    let password = PresentedPassword::new(&body.value.password);
+    let actor = Actor::of(&identity, from.0);
+    desk.ask(DeleteProfile { by: identity.caller, password, actor }).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
