@@ -18,7 +18,7 @@ use diesel::{
 
 /// The text of a statement and the types that go in and come out.
 pub(super) trait Fixed: 'static {
-    /// With `$1`, `$2` …: each first met in order, and as often as needed after that.
+    /// With `$1`, `$2` …: in any order, each as often as needed.
     const SQL: &'static str;
     /// Tuple of the arguments' SQL types.
     type Args: 'static;
@@ -53,21 +53,29 @@ impl<S: Fixed, V: Values<S::Args>> QueryFragment<Pg> for Statement<S, V> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         let mut pieces = S::SQL.split('$');
         out.push_sql(pieces.next().unwrap_or_default());
-        let mut bound = 0;
+        // diesel numbers arguments in the order in which they are bound.
+        let mut bound: Vec<usize> = Vec::new();
         for piece in pieces {
             let digits = piece.bytes().take_while(u8::is_ascii_digit).count();
             let (number, text) = piece.split_at_checked(digits).unwrap_or(("", piece));
-            if number.parse() == Ok(bound + 1) {
-                self.values.bind(bound, out.reborrow())?;
-                bound += 1;
-            } else {
-                out.push_sql("$");
-                out.push_sql(number);
+            match number.parse::<usize>().ok().and_then(|argument| argument.checked_sub(1)) {
+                None => out.push_sql("$"),
+                Some(argument) => match bound.iter().position(|known| *known == argument) {
+                    Some(position) => out.push_sql(&format!("${}", position + 1)),
+                    None => {
+                        self.values.bind(argument, out.reborrow())?;
+                        bound.push(argument);
+                    }
+                },
             }
             out.push_sql(text);
         }
         Ok(())
     }
+}
+
+fn unusable(why: &'static str) -> diesel::result::Error {
+    diesel::result::Error::QueryBuilderError(why.into())
 }
 
 /// A tuple of values that fits a tuple of SQL types.
@@ -91,7 +99,7 @@ macro_rules! values {
             fn bind<'b>(&'b self, index: usize, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
                 match index {
                     $($index => out.push_bind_param::<$sql, $value>(&self.$index),)*
-                    _ => Err(diesel::result::Error::QueryBuilderError("more placeholders than values".into())),
+                    _ => Err(unusable("more placeholders than values")),
                 }
             }
         }
@@ -136,6 +144,21 @@ mod tests {
         assert_eq!(
             debug_query::<Pg, _>(&statement).to_string(),
             format!("{} -- binds: [1, \"x\"]", Twice::SQL)
+        );
+    }
+
+    #[test]
+    fn arguments_may_be_named_in_any_order() {
+        struct Backwards;
+        impl Fixed for Backwards {
+            const SQL: &'static str = "update t set b = $2 where a = $1 or b <> $2";
+            type Args = (Integer, Text);
+            type Row = ();
+        }
+        let statement = Statement::<Backwards, _>::with((1, "x"));
+        assert_eq!(
+            debug_query::<Pg, _>(&statement).to_string(),
+            "update t set b = $1 where a = $2 or b <> $1 -- binds: [\"x\", 1]"
         );
     }
 
