@@ -1,7 +1,12 @@
 //! Accounts: the actor with real sessions, real hashing (at little cost) and a real database.
 
 mod login;
+mod mailbox;
+mod password;
 mod register;
+mod reset;
+mod users;
+mod verify;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -149,4 +154,24 @@ fn from(address: &str) -> Actor {
         user_agent: Some("test".into()),
         request_id: Some("req".into()),
     })
+}
+
+/// Somebody who is logged in, and what he needs to ask for things.
+struct Guest {
+    caller: Arc<Caller>,
+    token: SessionToken,
+    actor: Actor,
+}
+
+impl Office {
+    async fn guest(&self, login: &str) -> Guest {
+        self.guest_with(login, PASSWORD).await
+    }
+
+    async fn guest_with(&self, login: &str, password: &str) -> Guest {
+        let token = self.log_in(login, password).await.unwrap().token;
+        let caller = self.caller(&token).await.unwrap();
+        let actor = Actor::of(&caller, nobody().origin);
+        Guest { caller, token, actor }
+    }
 }
