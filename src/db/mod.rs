@@ -11,6 +11,7 @@ mod found;
 pub mod health;
 pub mod idempotency;
 mod key_row;
+pub mod listen;
 pub mod migrate;
 pub mod one_time_tokens;
 pub mod pool;

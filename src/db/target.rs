@@ -5,8 +5,9 @@ use std::{fmt, time::Duration};
 use diesel_async::AsyncPgConnection;
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::{
-    Config,
+    Client, Config, Connection, Socket,
     config::{Host, SslMode},
+    tls::MakeTlsConnect,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -31,6 +32,9 @@ pub struct Target {
     /// The URL brought its own `options`, perhaps empty, for a pooler that takes none.
     options_given: bool,
 }
+
+/// What moves the bytes of a connection.
+pub(super) type Driver = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
 /// What holds for every statement of one connection.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +96,23 @@ impl Target {
     }
 
     async fn open(&self, session: Session) -> Result<AsyncPgConnection, (bool, String)> {
+        let (client, connection) = self.open_plain(session).await?;
+        let set_up = AsyncPgConnection::try_from_client_and_connection(client, connection).await;
+        set_up.map_err(|cause| (false, told(&cause)))
+    }
+
+    /// A connection without diesel around it; whoever asked for it drives it.
+    pub(super) async fn dial_plain(&self, session: Session) -> Result<(Client, Driver)> {
+        let opened = tokio::time::timeout(session.connect_timeout, self.open_plain(session)).await;
+        let why = match opened {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err((_, why))) => why,
+            Err(_) => "no answer in time".to_owned(),
+        };
+        Err(Refusal { hopeless: false, place: self.place(), why }.into_error())
+    }
+
+    async fn open_plain(&self, session: Session) -> Result<(Client, Driver), (bool, String)> {
         let mut config = self.config.clone();
         if config.get_connect_timeout().is_none() {
             // So that a host that swallows packets leaves time for the next one.
@@ -102,9 +123,7 @@ impl Target {
             config.options(session.options());
         }
         let connected = config.connect(self.connector.clone()).await;
-        let (client, connection) = connected.map_err(|cause| (error::is_hopeless(&cause), told(&cause)))?;
-        let set_up = AsyncPgConnection::try_from_client_and_connection(client, connection).await;
-        set_up.map_err(|cause| (false, told(&cause)))
+        connected.map_err(|cause| (error::is_hopeless(&cause), told(&cause)))
     }
 
     /// The hosts and ports, for messages.

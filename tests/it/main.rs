@@ -25,6 +25,7 @@ mod openapi;
 mod pool;
 mod process;
 mod query_plans;
+mod revocation;
 mod sessions;
 mod support;
 mod tasks_dispatcher;

@@ -8,13 +8,14 @@ use diesel_async::RunQueryDsl;
 use starter::{
     actors::{
         api_keys::{ApiKeyVerifier, ApiKeys, VerifyKey},
+        change_feed::{ChangeFeed, Feed, TASKS},
         live::{Live, Reach},
         memory::Memory,
         revocation::Revoker,
         sessions::{NewSession, OpenSession, ResolveSession, SessionStore, Sessions},
         threads::Thread,
     },
-    db::{self, Limits, sessions::Lifetime},
+    db::{self, Limits, Target, sessions::Lifetime},
     domain::{Caller, Origin, PasswordHash, Result, UserId, api_key::ApiKeySecret, token::SessionToken},
 };
 use tokio::{runtime::Runtime, sync::Notify};
@@ -30,6 +31,10 @@ pub(crate) struct Stores {
     pub(crate) sessions: Live<SessionStore>,
     pub(crate) keys: Live<ApiKeyVerifier>,
     pub(crate) lookups: Sessions,
+    pub(crate) change_feed: Live<ChangeFeed>,
+    pub(crate) feed: Feed,
+    pub(crate) memories: [Memory; 2],
+    pub(crate) revoker: Revoker,
 }
 
 pub(crate) const LIFETIME: Lifetime =
@@ -40,7 +45,21 @@ impl Stores {
         Self::start_with(database, LIFETIME).await
     }
 
+    /// A process that remembers.
+    pub(crate) async fn remembering(database: &TestDatabase) -> Self {
+        Self::start_as(database, LIFETIME, true, database.target()).await
+    }
+
     pub(crate) async fn start_with(database: &TestDatabase, lifetime: Lifetime) -> Self {
+        Self::start_as(database, lifetime, false, database.target()).await
+    }
+
+    pub(crate) async fn start_as(
+        database: &TestDatabase,
+        lifetime: Lifetime,
+        remembers: bool,
+        listen_at: Target,
+    ) -> Self {
         let runtime = Arc::new(Runtime::new().unwrap());
         // Not to be dropped within an asynchronous test.
         std::mem::forget(Arc::clone(&runtime));
@@ -50,14 +69,23 @@ impl Stores {
         let dial = async move { db::connect(&target, limits).await.unwrap() };
         let pool = runtime.spawn(dial).await.unwrap();
         let (thread, alarm) = (Thread::start("test", &runtime), Arc::new(Notify::new()));
-        let memories = [Memory::none(), Memory::none()];
-        let revoker = Revoker::new(memories.clone());
-        let [of_sessions, of_keys] = memories;
+        let memories =
+            if remembers { [Memory::new(), Memory::new()] } else { [Memory::none(), Memory::none()] };
+        let feed = Feed::new(listen_at, pool.clone(), memories.clone(), &[TASKS]);
+        let revoker = Revoker::new(feed.clone());
+        let [of_sessions, of_keys] = memories.clone();
         let sessions = Sessions::new(pool.clone(), pool.clone(), lifetime, of_sessions, revoker.clone());
-        let keys = ApiKeys::new(pool.clone(), pool.clone(), of_keys, revoker);
+        let keys = ApiKeys::new(pool.clone(), pool, of_keys, revoker.clone());
         let reach = |name| Reach { name, capacity: 4_096, patience: Duration::from_secs(60) };
         Self {
             lookups: sessions.clone(),
+            change_feed: Live::start(reach("ChangeFeed"), &thread, &alarm, {
+                let feed = feed.clone();
+                move || ChangeFeed::new(feed.clone())
+            }),
+            feed,
+            memories,
+            revoker: revoker.clone(),
             sessions: Live::start(reach("SessionStore"), &thread, &alarm, move || {
                 SessionStore::new(sessions.clone())
             }),
