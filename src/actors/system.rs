@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     accounts::{Accounts, Tools},
     api_keys::{ApiKeyVerifier, ApiKeys},
+    change_feed::{ChangeFeed, Feed, TASKS},
     checkup::Checkup,
     figures::{self, Figures},
     hashers::Hashers,
@@ -72,6 +73,8 @@ pub struct Actors {
     pub watchdog: Live<Watchdog>,
     /// Takes rights away for good.
     pub revoker: Revoker,
+    /// What other processes say; subscribe to it.
+    pub feed: Feed,
     /// What `/metrics` shows of them.
     pub figures: Figures,
     /// Cancelled when an actor keeps dying: the process is to end with an error.
@@ -107,11 +110,20 @@ impl Stage<'_> {
         live
     }
 
-    fn credentials(&mut self) -> (Live<SessionStore>, Live<ApiKeyVerifier>, Revoker) {
+    fn change_feed(&mut self, memories: [Memory; 2]) -> Feed {
+        let Ground { direct, credentials, .. } = self.ground;
+        let feed = Feed::new(direct.clone(), credentials.clone(), memories, &[TASKS]);
+        let (kept, store) = (feed.clone(), self.store.clone());
+        self.start("ChangeFeed", &store, move || ChangeFeed::new(kept.clone()));
+        feed
+    }
+
+    fn credentials(&mut self) -> (Live<SessionStore>, Live<ApiKeyVerifier>, Feed) {
         let Ground { config, credentials, pool, .. } = self.ground;
         let memory = || if config.auth.cache { Memory::new() } else { Memory::none() };
         let memories = [memory(), memory()];
-        let revoker = Revoker::new(memories.clone());
+        let feed = self.change_feed(memories.clone());
+        let revoker = Revoker::new(feed.clone());
         let [of_sessions, of_keys] = memories;
         let lifetime = Lifetime {
             idle: Duration::from_secs(config.auth.session_idle_secs),
@@ -119,7 +131,7 @@ impl Stage<'_> {
         };
         let sessions =
             Sessions::new(credentials.clone(), pool.clone(), lifetime, of_sessions, revoker.clone());
-        let keys = ApiKeys::new(credentials.clone(), pool.clone(), of_keys, revoker.clone());
+        let keys = ApiKeys::new(credentials.clone(), pool.clone(), of_keys, revoker);
         let (of_sessions, of_keys) = (sessions.clone(), keys.clone());
         self.figures.push(figures::of_store("sessions", move || of_sessions.lookups()));
         self.figures.push(figures::of_store("api_keys", move || of_keys.lookups()));
@@ -127,7 +139,7 @@ impl Stage<'_> {
         (
             self.start("SessionStore", &store, move || SessionStore::new(sessions.clone())),
             self.start("ApiKeyVerifier", &store, move || ApiKeyVerifier::new(keys.clone())),
-            revoker,
+            feed,
         )
     }
 
@@ -149,14 +161,14 @@ impl Stage<'_> {
     }
 
     /// Watches all that was started so far.
-    fn watchdog(self, given_up: &CancellationToken) -> (Live<Watchdog>, Roster, Figures) {
+    fn watchdog(self, feed: Feed, given_up: &CancellationToken) -> (Live<Watchdog>, Roster, Figures) {
         let Ground { credentials, pool, runtime, .. } = self.ground;
         let asked = credentials.clone();
         let pending = move || -> BoxFuture<'static, Result<usize>> {
             let pool = asked.clone();
             Box::pin(async move { health::pending_migrations(&mut *pool.get().await?).await })
         };
-        let checkup = Checkup::new(Box::new(pending), || false);
+        let checkup = Checkup::new(Box::new(pending), move || feed.is_live());
         let roster: Roster = Arc::new(self.roster);
         let reach = Reach { name: "Watchdog", capacity: CAPACITY, patience: MARGIN };
         let guard = Thread::start("guard", runtime);
@@ -189,11 +201,12 @@ impl Actors {
             figures: Vec::new(),
         };
         let threads = vec![stage.store.clone(), stage.work.clone()];
-        let (sessions, api_keys, revoker) = stage.credentials();
+        let (sessions, api_keys, feed) = stage.credentials();
+        let revoker = Revoker::new(feed.clone());
         let accounts = stage.accounts(&sessions, &revoker);
         let (shift, worker) = stage.worker().unzip();
         let given_up = CancellationToken::new();
-        let (watchdog, roster, figures) = stage.watchdog(&given_up);
+        let (watchdog, roster, figures) = stage.watchdog(feed.clone(), &given_up);
         let stopping = CancellationToken::new();
         ground.runtime.spawn(guard(watchdog.clone(), given_up.clone(), stopping.clone()));
         Self {
@@ -203,6 +216,7 @@ impl Actors {
             worker,
             watchdog,
             revoker,
+            feed,
             figures,
             given_up,
             shift,

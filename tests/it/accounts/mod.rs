@@ -16,6 +16,7 @@ use std::{
 use starter::{
     actors::{
         accounts::{Accounts, Authenticate, CreateUser, NewUser, Register, Tools},
+        change_feed::{ChangeFeed, Feed},
         hashers::Hashers,
         live::{Live, Reach},
         memory::Memory,
@@ -47,6 +48,7 @@ struct Office {
     sessions: Live<SessionStore>,
     tools: Arc<Tools>,
     pool: Pool,
+    _feed: Live<ChangeFeed>,
     database: TestDatabase,
 }
 
@@ -85,14 +87,16 @@ impl Office {
         let tools = Arc::new(Tools::new(pool.clone(), hashers, &config.auth));
         let (thread, alarm) = (Thread::start("test", runtime()), Arc::new(Notify::new()));
         let memory = Memory::new();
-        let revoker = Revoker::new([memory.clone(), Memory::none()]);
+        let feed = Feed::new(database.target(), pool.clone(), [memory.clone(), Memory::none()], &[]);
+        let revoker = Revoker::new(feed.clone());
+        let heard = Live::start(reach("ChangeFeed"), &thread, &alarm, move || ChangeFeed::new(feed.clone()));
         let lifetime = Lifetime { idle: Duration::from_secs(3_600), absolute: Duration::from_secs(36_000) };
         let store = Sessions::new(pool.clone(), pool.clone(), lifetime, memory, revoker.clone());
         let sessions =
             Live::start(reach("SessionStore"), &thread, &alarm, move || SessionStore::new(store.clone()));
         let actor = Accounts::new(Arc::clone(&tools), sessions.clone(), revoker);
         let accounts = Live::start(reach("Accounts"), &thread, &alarm, move || actor.clone());
-        Self { accounts, sessions, tools, pool, database }
+        Self { accounts, sessions, tools, pool, _feed: heard, database }
     }
 
     async fn register(&self, username: &str) -> Result<User> {
