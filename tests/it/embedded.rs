@@ -266,12 +266,12 @@ fn a_pid_file_whose_number_now_belongs_to_another_process_does_not_stop_the_star
 fn half_a_cluster_is_thrown_away_and_made_anew() {
     let (_parent, directory) = directory();
     fs::create_dir(&directory).unwrap();
-    fs::create_dir(directory.join("data.new")).unwrap();
-    fs::write(directory.join("data.new/PG_VERSION"), "15\n").unwrap();
+    fs::create_dir(directory.join("data.new-1")).unwrap();
+    fs::write(directory.join("data.new-1/PG_VERSION"), "15\n").unwrap();
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
     let cluster = Cluster::start(&directory).unwrap();
     sql(cluster.url(), "SELECT 1").unwrap();
-    assert!(!directory.join("data.new").exists());
+    assert!(!directory.join("data.new-1").exists());
 }
 
 #[test]

@@ -47,11 +47,13 @@ async fn serve(mode: Mode, config: Arc<Config>) -> Outcome {
     // Before anything that would have to be stopped, such as the embedded database.
     let mut signals = Signals::catch().map_err(failed)?;
     let given_up = tokio_util::sync::CancellationToken::new();
+    let laying = Foundation::lay(mode, Arc::clone(&config));
+    let mut laying = std::pin::pin!(laying);
     let foundation = tokio::select! {
-        laid = Foundation::lay(mode, Arc::clone(&config)) => laid?,
+        laid = &mut laying => laid?,
         end = signals.wait(&given_up) => {
             log::info!(end:? = end; "told to stop before everything was started");
-            return Ok(());
+            return take_back(laying, &mut signals).await;
         }
     };
     let actors = Actors::start(&foundation.ground);
@@ -78,6 +80,18 @@ async fn serve(mode: Mode, config: Arc<Config>) -> Outcome {
         }
         End::GivenUp => Err(Failure::Failed("an actor keeps ending; see the log".into())),
         End::Listener => Err(Failure::Failed("the HTTP listener ended".into())),
+    }
+}
+
+/// Lets what was begun come to its end, to take it away: half a start would leave a database server behind.
+async fn take_back(laying: impl Future<Output = Outcome<Foundation>>, signals: &mut Signals) -> Outcome {
+    tokio::select! {
+        laid = laying => match laid {
+            Ok(foundation) => foundation.remove().await,
+            Err(_) => Ok(()),
+        },
+        // The next start takes over whatever this one leaves.
+        () = signals.wait_again() => std::process::exit(1),
     }
 }
 

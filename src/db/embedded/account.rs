@@ -40,11 +40,10 @@ impl Account {
         preferred(&passwd).ok_or(Problem::NoAccount)
     }
 
-    /// `program`, run as this account in `directory`, in a process group of its own: Ctrl-C in a terminal
-    /// reaches the whole foreground group, and the server must outlive the program that still uses it.
+    /// `program`, run as this account in `directory`.
     pub(super) fn command(&self, program: &Path, directory: &Path) -> Command {
         let mut command = Command::new(program);
-        command.current_dir(directory).process_group(0).stdin(Stdio::null());
+        command.current_dir(directory).stdin(Stdio::null());
         // English messages, some of which are read here; and nobody's PGDATA, PGOPTIONS, …
         command.env("LC_ALL", "C");
         for name in ["PGDATA", "PGHOST", "PGOPTIONS", "PGPORT", "PGTZ", "LANGUAGE"] {

@@ -31,16 +31,19 @@ cluster_name = 'starter'
 pub(super) fn make(place: &Place) -> Result<Binaries, Problem> {
     let binaries = Binaries::newest()?;
     log::info!(postgresql = binaries.major(); "embedded database is being made, this once");
-    let new = place.new_data();
-    if new.exists() {
-        fs::remove_dir_all(&new).map_err(Problem::at(&new))?;
+    for leftover in place.unfinished_data() {
+        // The initdb of a killed process may still be writing there: then it is for the next time.
+        let _ = fs::remove_dir_all(leftover);
     }
+    let new = place.new_data();
     fs::create_dir(&new).map_err(Problem::at(&new))?;
     place.account.own(&new)?;
     // Where the C library lacks the locale, PostgreSQL's own "C" sorts the same, and folds ASCII case only.
-    if let Err(problem) = initialise(place, &binaries, "C.UTF-8") {
-        log::debug!(error:% = problem; "initdb with locale C.UTF-8");
-        initialise(place, &binaries, "C")?;
+    match initialise(place, &binaries, "C.UTF-8") {
+        Err(Problem::Failed { output, .. }) if output.contains("locale") => {
+            initialise(place, &binaries, "C")?;
+        }
+        initialised => initialised?,
     }
     let configuration = new.join("postgresql.conf");
     let file = File::options().append(true).open(&configuration);

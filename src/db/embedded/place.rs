@@ -1,7 +1,7 @@
 //! The directory of an embedded cluster, and what lies in it.
 //!
 //! ```text
-//! DIR/data        PostgreSQL's data directory; data.new while it is being made
+//! DIR/data        PostgreSQL's data directory; data.new-PID while it is being made
 //! DIR/run         the socket, mode 0700 (or a short folder under /tmp, when this path is too long for one)
 //! DIR/log         the server's own log; log.old before that
 //! DIR/users.lock  every process that uses the cluster holds it shared
@@ -29,6 +29,8 @@ use super::{Problem, account::Account};
 const ELSEWHERE: &str = "/var/lib/starter";
 /// Bytes of `sockaddr_un.sun_path` less its NUL where it is shortest (macOS, the BSDs; Linux has 107).
 const LONGEST_SOCKET: usize = 103;
+/// Start of the name of a data directory that is being made; the number of the process follows.
+const NEW_DATA: &str = "data.new-";
 const SOCKET: &str = ".s.PGSQL.5432";
 /// A log above this is put aside at the next start.
 const LONGEST_LOG_BYTES: u64 = 8 << 20;
@@ -104,9 +106,16 @@ impl Place {
         self.directory.join("data")
     }
 
-    /// Where a new data directory grows until it is whole.
+    /// Where this process grows a new data directory until it is whole.
     pub(super) fn new_data(&self) -> PathBuf {
-        self.directory.join("data.new")
+        self.directory.join(format!("{NEW_DATA}{}", std::process::id()))
+    }
+
+    /// What is left of data directories that never became whole.
+    pub(super) fn unfinished_data(&self) -> impl Iterator<Item = PathBuf> {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let unfinished = entries.filter(|e| e.file_name().as_bytes().starts_with(NEW_DATA.as_bytes()));
+        unfinished.map(|entry| entry.path())
     }
 
     /// For processes started here.

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{Read, Seek, SeekFrom},
-    os::unix::{ffi::OsStrExt, net::UnixStream},
+    os::unix::{ffi::OsStrExt, net::UnixStream, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command},
     thread,
@@ -128,7 +128,9 @@ impl Postmaster {
 
 fn command(place: &Place, binaries: &Binaries, socket_directory: &Path) -> Command {
     let mut command = place.account.command(&binaries.path("postgres"), place.directory());
-    command.arg("-D").arg(place.data());
+    // In a process group of its own: Ctrl-C in a terminal reaches the whole foreground group, and the server
+    // must outlive the program that still uses it.
+    command.process_group(0).arg("-D").arg(place.data());
     for setting in [
         // Reached through the socket alone, whose folder only its owner and root can enter.
         "listen_addresses=",
