@@ -12,6 +12,7 @@ pub mod dispatcher;
 pub mod figures;
 pub mod hashers;
 pub mod live;
+pub mod maintenance;
 pub mod memory;
 mod presence;
 pub mod reply;

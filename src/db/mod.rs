@@ -22,10 +22,12 @@ mod schema;
 pub mod sessions;
 mod sessions_open;
 mod statement;
+pub mod sweep;
 pub mod target;
 pub mod tasks;
 pub mod throttle;
 mod tls;
+pub mod turn;
 mod user_row;
 pub mod users;
 

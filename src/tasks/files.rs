@@ -3,6 +3,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -10,6 +11,7 @@ use tokio::{
     fs::{self, File, OpenOptions},
     io::{AsyncWriteExt as _, BufWriter},
 };
+use uuid::Uuid;
 
 use crate::domain::TaskId;
 
@@ -50,6 +52,30 @@ impl Files {
     /// Where the task's file is.
     pub fn path(&self, task: TaskId) -> PathBuf {
         self.directory.join(task.to_string())
+    }
+
+    /// Deletes files that are older than this. Tells how many there were.
+    ///
+    /// # Errors
+    /// As the file system tells.
+    pub async fn sweep(&self, older_than: Duration) -> io::Result<usize> {
+        let mut entries = match fs::read_dir(&self.directory).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            entries => entries?,
+        };
+        let mut deleted = 0;
+        while let Some(entry) = entries.next_entry().await? {
+            // Nothing but what tasks made, should somebody keep other things here.
+            let name = entry.file_name();
+            let is_ours =
+                name.to_str().and_then(|name| name.get(..36)).is_some_and(|id| id.parse::<Uuid>().is_ok());
+            let age = entry.metadata().await?.modified()?.elapsed().unwrap_or_default();
+            if is_ours && age > older_than {
+                fs::remove_file(entry.path()).await?;
+                deleted += 1;
+            }
+        }
+        Ok(deleted)
     }
 
     /// Begins the task's file. Two attempts at once do not write into the same.

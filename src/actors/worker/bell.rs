@@ -11,7 +11,7 @@ pub struct Bell(Arc<Bells>);
 
 #[derive(Debug, Default)]
 struct Bells {
-    due: Notify,
+    due: Arc<Notify>,
     scheduled: Notify,
     cancelled: Notify,
 }
@@ -20,6 +20,24 @@ impl Bell {
     /// A task became due in some queue.
     pub fn due(&self) {
         self.0.due.notify_one();
+    }
+
+    /// What [`Bell::due`] rings, for who knows nothing of workers.
+    pub fn wake(&self) -> Arc<Notify> {
+        Arc::clone(&self.0.due)
+    }
+
+    /// A notification of the channel `starter_tasks`: queues with due tasks, `+` for a scheduled one, `!` and a worker for a
+    /// cancelled one, `=` for events; several with commas in between.
+    pub fn heard(&self, payload: &str) {
+        for part in payload.split(',') {
+            match part.chars().next() {
+                Some('+') => self.scheduled(),
+                Some('!') => self.cancelled(),
+                Some('=') => {}
+                _ => self.due(),
+            }
+        }
     }
 
     /// A task was scheduled for later.
@@ -49,5 +67,32 @@ impl Bell {
 
     pub(super) fn hear_cancelled(&self) -> Notified<'_> {
         self.0.cancelled.notified()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn rings(payload: &str) -> [bool; 3] {
+        let bell = Bell::default();
+        bell.heard(payload);
+        let (due, scheduled, cancelled) = (bell.hear_due(), bell.hear_scheduled(), bell.hear_cancelled());
+        [pin!(due).now_or_never(), pin!(scheduled).now_or_never(), pin!(cancelled).now_or_never()]
+            .map(|heard| heard.is_some())
+    }
+
+    #[test]
+    fn a_notification_wakes_who_has_to_do_with_it() {
+        assert_eq!(rings("default,mail"), [true, false, false]);
+        assert_eq!(rings("default,+"), [true, true, false]);
+        assert_eq!(rings("+"), [false, true, false]);
+        assert_eq!(rings("!17"), [false, false, true]);
+        assert_eq!(rings("="), [false, false, false]);
+        assert_eq!(rings("*"), [true, false, false]);
     }
 }

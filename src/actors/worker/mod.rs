@@ -11,6 +11,7 @@
 //! | `report` | writing outcomes, many with one statement |
 //! | `watch` | looking after what runs: cancels, progress, handlers that hang |
 //! | `drain` | stopping in good order |
+//! | `outfit` | what handlers may use |
 //!
 //! Who speaks to it: the root (`Drain`), health and metrics (`Census`), and everybody who rings its [`Bell`].
 //! When it dies: attempts go on, their outcomes are written, and a claim that is under way is finished, for all of that
@@ -24,6 +25,7 @@ mod clock;
 mod drain;
 mod fetch;
 mod lease;
+mod outfit;
 mod rate;
 mod report;
 mod shift;
@@ -35,6 +37,7 @@ use super::reply::Answer;
 use crate::domain::Result;
 pub use bell::Bell;
 pub use drain::Drained;
+pub use outfit::{files, services};
 pub use shift::{Settings, Shift, Standing};
 
 /// The actor. Make it from the shift that it works on: [`TaskWorker::on`].

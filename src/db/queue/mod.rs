@@ -11,6 +11,7 @@ mod outcome;
 mod progress;
 mod registration;
 mod rescue;
+mod schedule;
 mod watch;
 
 pub use claim::{claim, claim_limited, peek};
@@ -20,6 +21,7 @@ pub use outcome::{Stopping, stop, succeed};
 pub use progress::report_progress;
 pub use registration::{beat, deregister, register};
 pub use rescue::{Rescued, bury_workers, rescue};
+pub use schedule::{DueTick, Firing, due_ticks, fire, next_tick};
 pub use watch::{Interference, watch};
 
 use uuid::Uuid;

@@ -43,8 +43,8 @@ struct Beat;
 
 impl Fixed for Beat {
     const SQL: &'static str =
-        "update workers set lease_expires_at = now() + make_interval(secs => $2) where id = $1 returning id";
-    type Args = (BigInt, Double);
+        "update workers set lease_expires_at = now() + make_interval(secs => $1) where id = $2 returning id";
+    type Args = (Double, BigInt);
     type Row = (BigInt,);
 }
 
@@ -54,7 +54,7 @@ impl Fixed for Beat {
 /// As the database tells.
 pub async fn beat(connection: &mut AsyncPgConnection, worker: WorkerId, lease: Duration) -> Result<bool> {
     let rows: Vec<(i64,)> =
-        Statement::<Beat, _>::with((worker.0, lease.as_secs_f64())).get_results(connection).await?;
+        Statement::<Beat, _>::with((lease.as_secs_f64(), worker.0)).get_results(connection).await?;
     Ok(!rows.is_empty())
 }
 

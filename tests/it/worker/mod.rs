@@ -1,4 +1,5 @@
 //! The worker: real tasks, a real database, the real actor.
 
 mod life;
+mod upkeep;
 mod workshop;

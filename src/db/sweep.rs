@@ -1,0 +1,88 @@
+//! Deleting what is old, in small steps: each locks little, and none waits for another's lock.
+
+use std::time::Duration;
+
+use diesel::sql_types::{BigInt, Bool, Double};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
+
+use super::statement::{Fixed, Statement};
+use crate::domain::Result;
+
+/// Deletes up to `$2` rows of a table that are older than `$1` seconds.
+macro_rules! sweep {
+    ($(#[$doc:meta])* $name:ident, $statement:ident, $sql:literal) => {
+        struct $statement;
+
+        impl Fixed for $statement {
+            const SQL: &'static str = $sql;
+            type Args = (Double, BigInt);
+            type Row = ();
+        }
+
+        $(#[$doc])*
+        ///
+        /// # Errors
+        /// As the database tells.
+        pub async fn $name(
+            connection: &mut AsyncPgConnection,
+            older_than: Duration,
+            limit: i64,
+        ) -> Result<usize> {
+            Ok(Statement::<$statement, _>::with((older_than.as_secs_f64(), limit)).execute(connection).await?)
+        }
+    };
+}
+
+sweep! {
+    /// Deletes up to `limit` tasks that finished longer ago than this, the oldest first, with their attempts. Returns
+    /// how many there were.
+    finished_tasks, FinishedTasks, "
+        delete from tasks where id = any(array(
+            select id from tasks where finished_at is not null and finished_at < now() - make_interval(secs => $1)
+            order by finished_at limit $2 for update skip locked))"
+}
+
+sweep! {
+    /// Deletes up to `limit` first answers that were kept for longer than this. Returns how many there were.
+    idempotency_keys, IdempotencyKeys, "
+        delete from idempotency_keys where ctid = any(array(
+            select ctid from idempotency_keys where created_at < now() - make_interval(secs => $1)
+            order by created_at limit $2 for update skip locked))"
+}
+
+sweep! {
+    /// Deletes up to `limit` events that are older than this. Returns how many there were.
+    task_events, TaskEvents, "
+        delete from task_events where id = any(array(
+            select id from task_events where at < now() - make_interval(secs => $1)
+            order by at limit $2 for update skip locked))"
+}
+
+/// Worth a vacuum.
+const DEAD_ROWS: i64 = 20_000;
+
+struct WantsVacuum;
+
+impl Fixed for WantsVacuum {
+    // Autovacuum looks once a minute; a queue makes half a million dead rows in that time.
+    const SQL: &'static str = "
+        select coalesce(max(n_dead_tup), 0) > $1 from pg_stat_user_tables where relname = 'tasks'";
+    type Args = (BigInt,);
+    type Row = (Bool,);
+}
+
+/// Vacuums the table of tasks when there is enough to clear away. Tells whether it did.
+///
+/// # Errors
+/// As the database tells.
+pub async fn vacuum_tasks(connection: &mut AsyncPgConnection) -> Result<bool> {
+    let (wanted,): (bool,) = Statement::<WantsVacuum, _>::with((DEAD_ROWS,)).get_result(connection).await?;
+    if wanted {
+        // Takes as long as it takes. Truncating would need a lock that stops everybody.
+        connection.batch_execute("set statement_timeout = 0").await?;
+        let done = connection.batch_execute("vacuum (skip_locked, truncate off) tasks").await;
+        connection.batch_execute("reset statement_timeout").await?;
+        done?;
+    }
+    Ok(wanted)
+}

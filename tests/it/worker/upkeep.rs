@@ -1,0 +1,226 @@
+//! Maintenance: rescues, schedules, deleting what is old.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::json;
+use starter::{
+    actors::{
+        live::{Live, Reach},
+        maintenance::{Maintenance, Settings, Upkeep},
+        threads::Thread,
+    },
+    db::queue,
+    domain::attempt::Lease,
+    tasks::{Registry, Services, files::Files},
+};
+
+use super::workshop::{PATIENCE, Workshop, in_workshop, noop, quick, task};
+use crate::support::eventually;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn settings() -> Settings {
+    Settings {
+        look: Duration::from_millis(50),
+        sweep: Duration::from_secs(3600),
+        vacuum: Duration::from_secs(3600),
+        tasks: DAY,
+        audit: DAY,
+        throttle: DAY,
+    }
+}
+
+async fn upkeep(workshop: &Workshop, files: Option<Files>) -> Upkeep {
+    Upkeep::new(workshop.pool().await, Registry::builtin(), files, settings())
+}
+
+async fn maintenance(workshop: &Workshop) -> Live<Maintenance> {
+    let upkeep = upkeep(workshop, None).await;
+    let thread = Thread::start("upkeep", &workshop.runtime);
+    let reach = Reach { name: "Maintenance", capacity: 16, patience: Duration::from_secs(5) };
+    Live::start(reach, &thread, &workshop.alarm, move || Maintenance::on(&upkeep))
+}
+
+/// A worker that claims everything and is never heard of again.
+async fn claim_and_die(workshop: &Workshop) {
+    let mut connection = workshop.database.connection().await;
+    let queues = ["default".to_owned()];
+    let lease = Duration::from_millis(1);
+    let id = queue::register(&mut connection, ("gone", 1), &["noop"], &queues, lease).await.unwrap();
+    let claimed = queue::claim(&mut connection, id, Lease::draw(), "default", &["noop"], 100).await.unwrap();
+    assert!(!claimed.is_empty());
+}
+
+#[test]
+fn a_lost_workers_task_is_run_by_another() {
+    in_workshop(async |workshop| {
+        let id = workshop.enqueue(noop(json!({}))).await;
+        claim_and_die(&workshop).await;
+        let _maintenance = maintenance(&workshop).await;
+        let _worker = workshop.worker(Registry::builtin(), quick()).await;
+        let row = workshop.finished(id).await;
+        assert_eq!(
+            (&row["status"], &row["attempt"], &row["crashes"]),
+            (&json!("succeeded"), &json!(2), &json!(1))
+        );
+        assert_eq!(workshop.attempts(id).await[0]["outcome"], "lost");
+    });
+}
+
+#[test]
+fn a_task_that_outlives_three_workers_is_poison() {
+    in_workshop(async |workshop| {
+        let mut poison = noop(json!({}));
+        poison.max_attempts = 100;
+        let id = workshop.enqueue(poison).await;
+        let _maintenance = maintenance(&workshop).await;
+        for _ in 0..3 {
+            workshop.database.sql("update tasks set run_at = now() where status = 'retrying'").await;
+            workshop.until(id, "pending").await;
+            claim_and_die(&workshop).await;
+            eventually(PATIENCE, async || workshop.row(id).await["status"] != "running").await;
+        }
+        let row = workshop.row(id).await;
+        assert_eq!((&row["status"], &row["crashes"]), (&json!("failed"), &json!(3)));
+        assert_eq!(workshop.attempts(id).await.len(), 3);
+    });
+}
+
+#[test]
+fn a_lost_workers_task_that_was_called_off_is_cancelled_and_one_without_attempts_fails() {
+    in_workshop(async |workshop| {
+        let called_off = workshop.enqueue(noop(json!({}))).await;
+        let mut last = noop(json!({}));
+        last.max_attempts = 1;
+        let last = workshop.enqueue(last).await;
+        claim_and_die(&workshop).await;
+        let cancel = format!("update tasks set cancel_requested_at = now() where id = '{called_off}'");
+        workshop.database.sql(&cancel).await;
+        let _maintenance = maintenance(&workshop).await;
+        assert_eq!(workshop.finished(called_off).await["status"], "cancelled");
+        assert_eq!(workshop.finished(last).await["status"], "failed");
+    });
+}
+
+#[test]
+fn a_task_of_a_queue_that_nobody_serves_becomes_pending_all_the_same() {
+    in_workshop(async |workshop| {
+        let mut lonely = noop(json!({}));
+        lonely.queue = "lonely".into();
+        lonely.when = starter::domain::task::When::After(0.1);
+        let id = workshop.enqueue(lonely).await;
+        assert_eq!(workshop.row(id).await["status"], "scheduled");
+        let _maintenance = maintenance(&workshop).await;
+        workshop.until(id, "pending").await;
+    });
+}
+
+async fn add_schedule(workshop: &Workshop, name: &str, task_type: &str, missed: &str, next: &str) {
+    let values = format!("gen_random_uuid(), '{name}', '0 * * * *', '{task_type}', '{missed}', {next}");
+    let columns = "id, name, cron, task_type, missed, next_run_at";
+    workshop.database.sql(&format!("insert into schedules ({columns}) values ({values})")).await;
+}
+
+#[test]
+fn each_tick_makes_one_task_with_any_number_of_processes() {
+    in_workshop(async |workshop| {
+        workshop
+            .database
+            .sql(
+                "insert into schedules (id, name, cron, task_type, payload, next_run_at)
+                 values (gen_random_uuid(), 'quick', '* * * * * *', 'noop', '{\"sleep_ms\": 1}', now())",
+            )
+            .await;
+        let mut crew = Vec::new();
+        for _ in 0..4 {
+            crew.push(maintenance(&workshop).await);
+        }
+        let made = "select run_at, payload, schedule_id from tasks order by run_at";
+        eventually(PATIENCE, async || workshop.rows(made).await.len() >= 4).await;
+        let made = workshop.rows(made).await;
+        let mut ticks: Vec<_> = made.iter().map(|row| row["run_at"].as_str().unwrap().to_owned()).collect();
+        ticks.dedup();
+        assert_eq!(ticks.len(), made.len(), "{ticks:?}");
+        assert!(made.iter().all(|row| row["payload"]["sleep_ms"] == 1 && row["schedule_id"].is_string()));
+        drop(crew);
+    });
+}
+
+#[test]
+fn missed_ticks_are_left_out_or_made_up_for_once() {
+    in_workshop(async |workshop| {
+        add_schedule(&workshop, "skips", "noop", "skip", "now() - interval '1 day'").await;
+        add_schedule(&workshop, "makes up", "noop", "run_once", "now() - interval '1 day'").await;
+        add_schedule(&workshop, "by plain SQL", "noop", "skip", "null").await;
+        add_schedule(&workshop, "of another version", "of.tomorrow", "skip", "now() - interval '1 s'").await;
+        let _maintenance = maintenance(&workshop).await;
+        let ahead = "select name from schedules where next_run_at > now()";
+        eventually(PATIENCE, async || workshop.rows(ahead).await.len() == 3).await;
+        let made = "select s.name from tasks t join schedules s on s.id = t.schedule_id";
+        assert_eq!(workshop.rows(made).await, [json!({"name": "makes up"})]);
+    });
+}
+
+#[test]
+fn two_who_fire_the_same_tick_make_one_task() {
+    in_workshop(async |workshop| {
+        add_schedule(&workshop, "tick", "noop", "skip", "now()").await;
+        let mut connection = workshop.database.connection().await;
+        let due = queue::due_ticks(&mut connection, &["noop"], 10).await.unwrap().remove(0);
+        let next = Some(due.now + chrono::TimeDelta::hours(1));
+        let firing = queue::Firing { next, tick: due.tick, max_attempts: 5, timeout_secs: 60 };
+        assert!(queue::fire(&mut connection, &due, firing).await.unwrap().is_some());
+        assert!(queue::fire(&mut connection, &due, firing).await.unwrap().is_none());
+        // Somebody moves it back while the first task waits.
+        workshop.database.sql("update schedules set next_run_at = last_run_at").await;
+        assert!(queue::fire(&mut connection, &due, firing).await.unwrap().is_none());
+        assert_eq!(workshop.rows("select 1 from tasks").await.len(), 1);
+    });
+}
+
+#[test]
+fn what_is_old_is_deleted_and_nothing_else() {
+    in_workshop(async |workshop| {
+        let insert = "insert into tasks (id, task_type, max_attempts, timeout_secs, status, finished_at)
+            select gen_random_uuid(), 'noop', 1, 1, 'failed', now() - interval '1 hour' * n";
+        workshop.database.sql(&format!("{insert} from generate_series(1, 48) n")).await;
+        workshop
+            .database
+            .sql(
+                "insert into task_attempts (task_id, attempt, worker_id, started_at, outcome)
+                 select id, 1, 1, now(), 'failed' from tasks;
+                 insert into task_events (task_ids, task_types, queues, statuses, attempts, progress, owners, at)
+                 select '{}', '{}', '{}', '{}', '{}', '{}', '{}', now() - interval '1 minute' * n * 40
+                 from generate_series(1, 2) n;
+                 insert into audit_log (id, actor_kind, action, outcome, at)
+                 select gen_random_uuid(), 'system', 'x', 'success', now() - interval '13 hours' * n
+                 from generate_series(1, 2) n;",
+            )
+            .await;
+        let alive = workshop.enqueue(noop(json!({}))).await;
+        let directory = tempfile::tempdir().unwrap();
+        let files = Files::new(directory.path().to_owned());
+        files.begin(alive, 1).await.unwrap().finish("x.csv".into()).await.unwrap();
+        std::fs::write(directory.path().join("somebody's own"), "x").unwrap();
+        let upkeep = upkeep(&workshop, Some(files)).await;
+        let swept = upkeep.sweep_all().await.unwrap();
+        assert_eq!((swept.tasks, swept.task_events, swept.audit_log, swept.files), (25, 1, 1, 0));
+        assert_eq!(workshop.rows("select 1 from tasks").await.len(), 24);
+        assert_eq!(workshop.rows("select 1 from task_attempts").await.len(), 23);
+        let short = Settings { tasks: Duration::ZERO, ..settings() };
+        let files = Some(Files::new(directory.path().to_owned()));
+        let upkeep = Upkeep::new(workshop.pool().await, Registry::builtin(), files, short);
+        assert_eq!(upkeep.sweep_all().await.unwrap().files, 1);
+        assert!(directory.path().join("somebody's own").exists());
+    });
+}
+
+#[test]
+fn a_sweep_can_be_ordered_as_a_task() {
+    in_workshop(async |workshop| {
+        let services = Services { sweeper: Arc::new(upkeep(&workshop, None).await), ..Services::default() };
+        let _worker = workshop.worker_with(Registry::builtin(), quick(), Arc::new(services)).await;
+        let id = workshop.enqueue(task("maintenance.sweep", json!({}))).await;
+        assert_eq!(workshop.finished(id).await["result"]["tasks"], 0);
+    });
+}
