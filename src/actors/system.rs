@@ -14,6 +14,7 @@ use super::{
     api_keys::{ApiKeyVerifier, ApiKeys},
     change_feed::{ChangeFeed, Feed, TASKS},
     checkup::Checkup,
+    dispatcher::{Dispatch, Intake, TaskDispatcher},
     figures::{self, Figures},
     hashers::Hashers,
     live::{Live, Living, Reach},
@@ -23,7 +24,7 @@ use super::{
     threads::Thread,
     vital::Watched,
     watchdog::{self, Patience, Roster, Watchdog},
-    worker::{self, Shift, TaskWorker},
+    worker::{self, Bell, Shift, TaskWorker},
 };
 use crate::{
     config::Config,
@@ -67,6 +68,10 @@ pub struct Actors {
     pub api_keys: Live<ApiKeyVerifier>,
     /// Users.
     pub accounts: Live<Accounts>,
+    /// What fills the queue.
+    pub dispatcher: Live<TaskDispatcher>,
+    /// Checks requests for tasks, for those who ask the dispatcher.
+    pub intake: Intake,
     /// What drains the queue, in the modes that do.
     pub worker: Option<Live<TaskWorker>>,
     /// All of them.
@@ -151,6 +156,13 @@ impl Stage<'_> {
         })
     }
 
+    fn dispatcher(&mut self, bell: Bell) -> (Intake, Live<TaskDispatcher>) {
+        let intake = Intake::new(tasks::Registry::builtin());
+        let dispatch = Dispatch::new(self.ground.pool.clone(), intake.clone(), bell);
+        let store = self.store.clone();
+        (intake, self.start("TaskDispatcher", &store, move || TaskDispatcher::new(dispatch.clone())))
+    }
+
     fn worker(&mut self) -> Option<(Shift, Live<TaskWorker>)> {
         let pool = self.ground.queue.clone()?;
         let settings = worker::Settings::from(&self.ground.config.worker);
@@ -205,6 +217,7 @@ impl Actors {
         let revoker = Revoker::new(feed.clone());
         let accounts = stage.accounts(&sessions, &revoker);
         let (shift, worker) = stage.worker().unzip();
+        let (intake, dispatcher) = stage.dispatcher(shift.as_ref().map(Shift::bell).unwrap_or_default());
         let given_up = CancellationToken::new();
         let (watchdog, roster, figures) = stage.watchdog(feed.clone(), &given_up);
         let stopping = CancellationToken::new();
@@ -213,6 +226,8 @@ impl Actors {
             sessions,
             api_keys,
             accounts,
+            dispatcher,
+            intake,
             worker,
             watchdog,
             revoker,

@@ -20,13 +20,12 @@ impl IdempotencyKey {
     /// Whether a text can be a key.
     ///
     /// # Errors
-    /// `/headers/idempotency-key` `invalid_idempotency_key`.
+    /// [`Error::Malformed`].
     pub fn check(text: &str) -> Result<()> {
         if (1..=MAX_CHARS).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
             Ok(())
         } else {
-            let message = "Idempotency-Key: 1 to 255 printable ASCII characters";
-            Err(Error::invalid("/headers/idempotency-key", "invalid_idempotency_key", message))
+            Err(Error::malformed("Idempotency-Key holds 1 to 255 printable ASCII characters."))
         }
     }
 }

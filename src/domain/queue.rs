@@ -4,6 +4,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Violation;
 
@@ -43,7 +44,7 @@ impl fmt::Display for QueueName {
 }
 
 /// A queue at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Queue {
     /// Its name.
     pub name: String,
@@ -58,7 +59,7 @@ pub struct Queue {
 }
 
 /// Unfinished tasks, by status.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct QueueCounts {
     /// Due and waiting.
     pub pending: u64,

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::{ScheduleId, UserId, Violation, cron::Recurrence, queue::QueueName};
 
@@ -10,7 +11,7 @@ use super::{ScheduleId, UserId, Violation, cron::Recurrence, queue::QueueName};
 const MAX_NAME_CHARS: usize = 100;
 
 /// What becomes of ticks that passed while no worker was there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Missed {
     /// They are left out.
@@ -41,7 +42,7 @@ impl Missed {
 }
 
 /// A recurring task as users see it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Schedule {
     /// UUID v7.
     pub id: ScheduleId,
@@ -54,6 +55,7 @@ pub struct Schedule {
     /// Of the tasks it makes.
     pub task_type: String,
     /// Of the tasks it makes.
+    #[schema(value_type = Object)]
     pub payload: Value,
     /// Of the tasks it makes.
     pub queue: String,
@@ -71,6 +73,15 @@ pub struct Schedule {
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
     pub updated_at: DateTime<Utc>,
+}
+
+impl Schedule {
+    /// The next `count` ticks; none while it is disabled.
+    pub fn upcoming(&self, count: usize) -> Vec<DateTime<Utc>> {
+        let Some(next) = self.next_run_at else { return Vec::new() };
+        let Ok(recurrence) = Recurrence::parse(&self.cron, &self.timezone, next) else { return vec![next] };
+        std::iter::once(next).chain(recurrence.upcoming(next, count.saturating_sub(1))).collect()
+    }
 }
 
 /// A schedule as it is to be.

@@ -4,11 +4,12 @@ use chrono::{DateTime, Utc};
 use derive_more::Display;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::{ScheduleId, TaskId, UserId};
 
 /// Where a task is in its life. The moves are in `docs/queue.md`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[display(rename_all = "lowercase")]
 pub enum Status {
@@ -65,7 +66,7 @@ impl Status {
 }
 
 /// A task as users see it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Task {
     /// UUID v7.
     pub id: TaskId,
@@ -74,6 +75,7 @@ pub struct Task {
     /// Which workers run it.
     pub queue: String,
     /// What it is told, a JSON object that fits its type.
+    #[schema(value_type = Object)]
     pub payload: Value,
     /// Where it is in its life.
     pub status: Status,
@@ -90,8 +92,10 @@ pub struct Task {
     /// Why the last attempt failed.
     pub last_error: Option<String>,
     /// What its handler last said of its progress.
+    #[schema(value_type = Option<Object>)]
     pub progress: Option<Value>,
     /// What its handler returned.
+    #[schema(value_type = Option<Object>)]
     pub result: Option<Value>,
     /// At most one unfinished task of the same owner has it.
     pub unique_key: Option<String>,
@@ -149,7 +153,8 @@ pub struct NewTask {
 }
 
 /// One attempt at a task, under way or ended.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Attempt)]
 pub struct AttemptRecord {
     /// From 1.
     pub attempt: i32,

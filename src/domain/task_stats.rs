@@ -1,6 +1,7 @@
 //! The queue at one moment, and over the last hour.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::task::Status;
 
@@ -27,7 +28,7 @@ pub struct Depths {
 }
 
 /// How long something took, in seconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, ToSchema)]
 pub struct Percentiles {
     /// Half took at most this.
     pub p50: f64,
@@ -38,7 +39,7 @@ pub struct Percentiles {
 }
 
 /// What finished within the last hour.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Recent {
     /// `None`: all types together.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,7 +59,7 @@ pub struct Recent {
 }
 
 /// How much finished.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub struct Throughput {
     /// Tasks that finished within `window_secs`.
     pub finished: u64,

@@ -18,6 +18,7 @@ mod edge;
 mod endpoint;
 mod headers;
 mod health;
+mod idempotency;
 mod identity;
 pub mod json;
 pub mod metrics;
@@ -29,17 +30,21 @@ mod problem;
 mod problems;
 mod profile;
 mod query;
+mod queues;
 mod rate_limit;
 mod request_id;
+mod schedules;
 mod server;
 mod sessions;
 mod settings;
+mod tasks;
 mod users;
 
 pub use bearer::Presented;
 pub use client_ip::ClientIp;
 pub use edge::Draining;
 pub use endpoint::Endpoint;
+pub use idempotency::Idempotency;
 pub use identity::{Identity, MaybeIdentity};
 pub use json::{Input, Json};
 pub use origin::RequestOrigin;
@@ -60,6 +65,12 @@ pub fn routes() -> Vec<Endpoint> {
         profile::endpoints(),
         sessions::endpoints(),
         users::endpoints(),
+        docs::endpoints(),
+        problems::endpoints(),
+        sessions::endpoints(),
+        tasks::endpoints(),
+        queues::endpoints(),
+        schedules::endpoints(),
     ];
     operations().into_iter().chain(resources.into_iter().flatten()).collect()
 }

@@ -6,7 +6,7 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use uuid::Uuid;
 
 use super::problem::Problem;
-use crate::domain::{ApiKeyId, Error, ScheduleId, SessionId, TaskId, UserId};
+use crate::domain::{ApiKeyId, Error, ScheduleId, SessionId, TaskId, UserId, queue::QueueName};
 
 /// What a segment of a path can be read as.
 pub trait Segment: Sized {
@@ -30,6 +30,12 @@ macro_rules! ids {
             }
         }
     )*};
+}
+
+impl Segment for QueueName {
+    fn read(text: &str) -> Option<Self> {
+        Self::parse(text).ok()
+    }
 }
 
 ids!(ApiKeyId, ScheduleId, SessionId, TaskId, UserId);

@@ -29,6 +29,7 @@ mod revocation;
 mod sessions;
 mod support;
 mod tasks_dispatcher;
+mod tasks_http;
 mod tasks_insert;
 mod tasks_once;
 mod throttle;

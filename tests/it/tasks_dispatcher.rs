@@ -1,7 +1,5 @@
 //! The dispatcher: enqueues that share statements, and what users and operators do to tasks, queues and schedules.
 
-use std::time::Duration;
-
 use chrono::Utc;
 use futures_util::future::join_all;
 use serde_json::json;
@@ -46,9 +44,6 @@ async fn many_enqueues_at_once_are_few_statements_and_each_is_answered_with_its_
     let tally = desk.dispatch.enqueued();
     assert_eq!(tally.items, 400);
     assert!(tally.statements < 100, "{tally:?}");
-    tokio::time::timeout(Duration::from_secs(5), desk.wake.notified())
-        .await
-        .expect("the local worker is told");
 }
 
 #[actix_rt::test]

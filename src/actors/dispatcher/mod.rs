@@ -13,10 +13,9 @@ mod replays;
 mod schedules;
 mod tasks;
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use actix::{Actor, Context};
-use tokio::sync::Notify;
 
 use self::{
     enqueue::{ENQUEUES, Enqueues},
@@ -32,7 +31,10 @@ pub use self::{
     schedules::{CreateSchedule, DeleteSchedule, FindSchedule, ListSchedules, UpdateSchedule},
     tasks::{CancelTask, DeleteTask, FindTask, ListAttempts, ListTasks, RetryTask, TaskStats},
 };
-use super::coalesce::{Coalesce, Tally};
+use super::{
+    coalesce::{Coalesce, Tally},
+    worker::Bell,
+};
 use crate::{
     db::Pool,
     domain::task::{Enqueued, Status},
@@ -53,10 +55,10 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// Tasks go into the database of `pool`. `wake` is notified after each commit that made a task due, for the worker in
-    /// this process; those in others are told by PostgreSQL.
-    pub fn new(pool: Pool, intake: Intake, wake: Arc<Notify>) -> Self {
-        let wake = Wake(wake);
+    /// Tasks go into the database of `pool`. `bell` is rung after each commit that the worker in this process should know
+    /// of; those in others are told by PostgreSQL.
+    pub fn new(pool: Pool, intake: Intake, bell: Bell) -> Self {
+        let wake = Wake(bell);
         let enqueues = || Enqueues { pool: pool.clone(), wake: wake.clone() };
         Self {
             plain: Coalesce::new(enqueues(), ENQUEUES),
@@ -92,13 +94,17 @@ impl fmt::Debug for Dispatch {
 
 /// The way to the worker in this process.
 #[derive(Clone)]
-struct Wake(Arc<Notify>);
+struct Wake(Bell);
 
 impl Wake {
     /// Call it when these are committed.
     fn after(&self, enqueued: &[Enqueued]) {
-        if enqueued.iter().any(|one| one.is_new && one.task.status == Status::Pending) {
-            self.0.notify_one();
+        let any = |status| enqueued.iter().any(|one| one.is_new && one.task.status == status);
+        if any(Status::Pending) {
+            self.0.due();
+        }
+        if any(Status::Scheduled) {
+            self.0.scheduled();
         }
     }
 }

@@ -55,7 +55,7 @@ impl Handler<ResumeQueue> for TaskDispatcher {
         let (pool, wake) = (self.0.pool.clone(), self.0.wake.clone());
         Answer::from_future(async move {
             db::queues::resume(&mut *pool.get().await?, &name).await?;
-            wake.0.notify_one();
+            wake.0.due();
             show(&pool, &name).await
         })
     }

@@ -153,8 +153,12 @@ impl Handler<CancelTask> for TaskDispatcher {
     type Result = Answer<Task>;
 
     fn handle(&mut self, CancelTask { id, reach }: CancelTask, _: &mut Self::Context) -> Self::Result {
-        let pool = self.0.pool.clone();
-        Answer::from_future(async move { db::tasks::cancel(&mut *pool.get().await?, id, reach).await })
+        let (pool, wake) = (self.0.pool.clone(), self.0.wake.clone());
+        Answer::from_future(async move {
+            let task = db::tasks::cancel(&mut *pool.get().await?, id, reach).await?;
+            wake.0.cancelled();
+            Ok(task)
+        })
     }
 }
 
@@ -175,7 +179,7 @@ impl Handler<RetryTask> for TaskDispatcher {
         let (pool, wake) = (self.0.pool.clone(), self.0.wake.clone());
         Answer::from_future(async move {
             let task = db::tasks::retry(&mut *pool.get().await?, id, reach).await?;
-            wake.0.notify_one();
+            wake.0.due();
             Ok(task)
         })
     }

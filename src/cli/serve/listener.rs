@@ -44,6 +44,8 @@ impl Listener {
                 .app_data(web::Data::new(actors.sessions.clone()))
                 .app_data(web::Data::new(actors.api_keys.clone()))
                 .app_data(web::Data::new(actors.accounts.clone()))
+                .app_data(web::Data::new(actors.dispatcher.clone()))
+                .app_data(web::Data::new(actors.intake.clone()))
                 .app_data(web::Data::new(actors.watchdog.clone()))
                 .app_data(web::Data::new(actors.revoker.clone()))
                 .app_data(web::Data::new(metrics.clone()))

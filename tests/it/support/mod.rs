@@ -2,6 +2,7 @@
 
 pub(crate) mod db;
 pub(crate) mod queue;
+pub(crate) mod site;
 pub(crate) mod stores;
 
 use std::time::Duration;

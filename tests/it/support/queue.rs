@@ -7,6 +7,7 @@ use starter::{
         dispatcher::{Dispatch, Intake, TaskDispatcher},
         live::{Live, Reach},
         threads::Thread,
+        worker::Bell,
     },
     db::{self, Limits},
     domain::{
@@ -24,7 +25,6 @@ use super::db::TestDatabase;
 pub(crate) struct Desk {
     pub(crate) live: Live<TaskDispatcher>,
     pub(crate) dispatch: Dispatch,
-    pub(crate) wake: Arc<Notify>,
 }
 
 impl Desk {
@@ -38,12 +38,11 @@ impl Desk {
         let dial = async move { db::connect(&target, limits).await.unwrap() };
         let pool = runtime.spawn(dial).await.unwrap();
         let (thread, alarm) = (Thread::start("test", &runtime), Arc::new(Notify::new()));
-        let wake = Arc::new(Notify::new());
-        let dispatch = Dispatch::new(pool, Intake::new(Registry::builtin()), Arc::clone(&wake));
+        let dispatch = Dispatch::new(pool, Intake::new(Registry::builtin()), Bell::default());
         let reach = Reach { name: "TaskDispatcher", capacity: 4_096, patience: Duration::from_secs(60) };
         let made = dispatch.clone();
         let live = Live::start(reach, &thread, &alarm, move || TaskDispatcher::new(made.clone()));
-        Self { live, dispatch, wake }
+        Self { live, dispatch }
     }
 }
 

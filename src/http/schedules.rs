@@ -1,0 +1,231 @@
+//! `/api/v1/schedules`: tasks that recur.
+
+use actix_web::{HttpResponse, http::header, web};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::{Endpoint, Identity, Json, PageQuery, Path, Problem, Query, json};
+use crate::{
+    actors::{
+        dispatcher::{
+            CreateSchedule, DeleteSchedule, FindSchedule, ListSchedules, TaskDispatcher, UpdateSchedule,
+        },
+        live::Live,
+    },
+    domain::{
+        Action, Cursor, Listing, Page, ScheduleId,
+        schedule::{Missed, Schedule, ScheduleRequest},
+    },
+    endpoint,
+};
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![endpoint!(list), endpoint!(create), endpoint!(show), endpoint!(update), endpoint!(delete)]
+}
+
+type Dispatcher = web::Data<Live<TaskDispatcher>>;
+/// Ticks after the next one that are shown.
+const UPCOMING: usize = 5;
+
+/// A schedule, and when it comes next.
+#[derive(Debug, Serialize, ToSchema)]
+struct ScheduleAnswer {
+    #[serde(flatten)]
+    schedule: Schedule,
+    /// The next ticks; none while it is disabled.
+    upcoming: Vec<DateTime<Utc>>,
+}
+
+impl From<Schedule> for ScheduleAnswer {
+    fn from(schedule: Schedule) -> Self {
+        Self { upcoming: schedule.upcoming(UPCOMING), schedule }
+    }
+}
+
+/// A task that shall recur.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ScheduleCreation {
+    /// Unique; 1 to 100 characters.
+    name: String,
+    /// Minute, hour, day, month, weekday; or 6 fields, seconds first; or `@daily` and the like.
+    #[schema(example = "0 3 * * *")]
+    cron: String,
+    /// IANA name; `UTC` without it.
+    #[serde(default, deserialize_with = "json::present")]
+    #[schema(example = "Europe/Berlin")]
+    timezone: Option<String>,
+    /// One of `GET /api/v1/tasks/types`.
+    #[schema(example = "maintenance.sweep")]
+    task_type: String,
+    /// What each task is told; fits the schema of its type. `{}` without it.
+    #[serde(default, deserialize_with = "json::present")]
+    #[schema(value_type = Option<Object>)]
+    payload: Option<Map<String, Value>>,
+    /// `default` without it.
+    #[serde(default, deserialize_with = "json::present")]
+    queue: Option<String>,
+    /// `true` without it.
+    #[serde(default, deserialize_with = "json::present")]
+    enabled: Option<bool>,
+    /// What becomes of ticks that passed while no worker was there; `skip` without it.
+    #[serde(default, deserialize_with = "json::present")]
+    #[schema(value_type = Option<Missed>)]
+    missed: Option<String>,
+}
+
+impl From<ScheduleCreation> for ScheduleRequest {
+    fn from(sent: ScheduleCreation) -> Self {
+        Self {
+            name: Some(sent.name),
+            cron: Some(sent.cron),
+            timezone: sent.timezone,
+            task_type: Some(sent.task_type),
+            payload: sent.payload.map(Value::Object),
+            queue: sent.queue,
+            enabled: sent.enabled,
+            missed: sent.missed,
+        }
+    }
+}
+
+/// What shall change of a schedule.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ScheduleChange {
+    #[serde(default, deserialize_with = "json::present")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "json::present")]
+    cron: Option<String>,
+    #[serde(default, deserialize_with = "json::present")]
+    timezone: Option<String>,
+    #[serde(default, deserialize_with = "json::present")]
+    task_type: Option<String>,
+    #[serde(default, deserialize_with = "json::present")]
+    #[schema(value_type = Option<Object>)]
+    payload: Option<Map<String, Value>>,
+    #[serde(default, deserialize_with = "json::present")]
+    queue: Option<String>,
+    #[serde(default, deserialize_with = "json::present")]
+    enabled: Option<bool>,
+    #[serde(default, deserialize_with = "json::present")]
+    #[schema(value_type = Option<Missed>)]
+    missed: Option<String>,
+}
+
+impl From<ScheduleChange> for ScheduleRequest {
+    fn from(sent: ScheduleChange) -> Self {
+        Self {
+            name: sent.name,
+            cron: sent.cron,
+            timezone: sent.timezone,
+            task_type: sent.task_type,
+            payload: sent.payload.map(Value::Object),
+            queue: sent.queue,
+            enabled: sent.enabled,
+            missed: sent.missed,
+        }
+    }
+}
+
+/// Schedules, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/schedules",
+    tag = "schedules",
+    security(("bearer" = [])),
+    params(PageQuery),
+    responses((status = 200, description = "One page", body = Page<ScheduleAnswer>))
+)]
+async fn list(
+    identity: Identity,
+    query: Query<PageQuery>,
+    desk: Dispatcher,
+) -> Result<web::Json<Page<ScheduleAnswer>>, Problem> {
+    identity.may(Action::ReadSchedules)?;
+    let listing = Listing::new("schedules", identity.user.id);
+    let (after, limit) = query.0.read(&listing)?;
+    let before = after.map(|cursor| ScheduleId(cursor.id));
+    let schedules = desk.ask(ListSchedules { before, fetch: limit.fetch() }).await?;
+    let page = Page::new(schedules, limit, &listing, |schedule| Cursor { at: None, id: schedule.id.0 });
+    Ok(web::Json(page.map(ScheduleAnswer::from)))
+}
+
+/// Makes a schedule: from now on, each tick is one task, however many workers there are.
+#[utoipa::path(
+    post,
+    path = "/api/v1/schedules",
+    tag = "schedules",
+    security(("bearer" = [])),
+    request_body = ScheduleCreation,
+    responses((status = 201, description = "The schedule", body = ScheduleAnswer, headers(("Location" = String))))
+)]
+async fn create(
+    identity: Identity,
+    body: Json<ScheduleCreation>,
+    desk: Dispatcher,
+) -> Result<HttpResponse, Problem> {
+    identity.may(Action::WriteSchedules)?;
+    let request = body.into_inner().into();
+    let schedule = desk.ask(CreateSchedule { request, created_by: Some(identity.user.id) }).await?;
+    let location = format!("/api/v1/schedules/{}", schedule.id);
+    Ok(HttpResponse::Created()
+        .insert_header((header::LOCATION, location))
+        .json(ScheduleAnswer::from(schedule)))
+}
+
+/// One schedule.
+#[utoipa::path(
+    get,
+    path = "/api/v1/schedules/{id}",
+    tag = "schedules",
+    security(("bearer" = [])),
+    params(("id" = ScheduleId, Path)),
+    responses((status = 200, description = "The schedule", body = ScheduleAnswer))
+)]
+async fn show(
+    identity: Identity,
+    id: Path<ScheduleId>,
+    desk: Dispatcher,
+) -> Result<web::Json<ScheduleAnswer>, Problem> {
+    identity.may(Action::ReadSchedules)?;
+    Ok(web::Json(desk.ask(FindSchedule(id.0)).await?.into()))
+}
+
+/// Changes a schedule; what is not given stays.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/schedules/{id}",
+    tag = "schedules",
+    security(("bearer" = [])),
+    params(("id" = ScheduleId, Path)),
+    request_body = ScheduleChange,
+    responses((status = 200, description = "The schedule as it is now", body = ScheduleAnswer))
+)]
+async fn update(
+    identity: Identity,
+    id: Path<ScheduleId>,
+    body: Json<ScheduleChange>,
+    desk: Dispatcher,
+) -> Result<web::Json<ScheduleAnswer>, Problem> {
+    identity.may(Action::WriteSchedules)?;
+    let request = body.into_inner().into();
+    Ok(web::Json(desk.ask(UpdateSchedule { id: id.0, request }).await?.into()))
+}
+
+/// Deletes a schedule. Tasks that it made stay.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/schedules/{id}",
+    tag = "schedules",
+    security(("bearer" = [])),
+    params(("id" = ScheduleId, Path)),
+    responses((status = 204, description = "It is gone"))
+)]
+async fn delete(identity: Identity, id: Path<ScheduleId>, desk: Dispatcher) -> Result<HttpResponse, Problem> {
+    identity.may(Action::WriteSchedules)?;
+    desk.ask(DeleteSchedule(id.0)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}

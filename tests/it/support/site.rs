@@ -1,0 +1,146 @@
+//! The API over real sockets: tasks, sessions and API keys of one process, on a database of its own.
+
+use std::{net::TcpListener, sync::mpsc, thread, time::Duration};
+
+use actix_server::ServerHandle;
+use actix_web::web;
+use reqwest::{Client, Method, RequestBuilder, Response, header::HeaderMap};
+use serde_json::Value;
+use starter::{
+    actors::{api_keys::IssueKey, dispatcher::Intake},
+    db::api_keys::NewKey,
+    domain::{Permission, UserId, api_key::KeyName},
+    http::{self, Draining, Settings},
+    tasks::Registry,
+};
+
+use super::{
+    db::TestDatabase,
+    queue::Desk,
+    stores::{Stores, origin},
+};
+
+/// The API of one process.
+pub(crate) struct Site {
+    pub(crate) database: TestDatabase,
+    pub(crate) stores: Stores,
+    base: String,
+    client: Client,
+    handle: ServerHandle,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Told {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_else(|| panic!("no problem: {self:?}")).to_owned()
+    }
+
+    /// The fields that a 422 names.
+    pub(crate) fn fields(&self) -> Vec<String> {
+        assert_eq!((self.status, self.code().as_str()), (422, "validation_failed"), "{self:?}");
+        let errors = self.json()["errors"].as_array().unwrap().clone();
+        errors.iter().map(|error| error["field"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+impl Site {
+    pub(crate) async fn open() -> Self {
+        let database = TestDatabase::create().await;
+        let desk = Desk::open(&database).await;
+        let stores = Stores::start(&database).await;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let (tell, told) = mpsc::channel();
+        let (live, of) = (desk.live, stores.clone());
+        let thread = thread::spawn(move || {
+            actix_rt::System::new().block_on(async move {
+                let state = move |services: &mut web::ServiceConfig| {
+                    services
+                        .app_data(web::Data::new(live.clone()))
+                        .app_data(web::Data::new(Intake::new(Registry::builtin())))
+                        .app_data(web::Data::new(of.sessions.clone()))
+                        .app_data(web::Data::new(of.keys.clone()));
+                };
+                let settings =
+                    Settings { workers: 1, rate_limit: None, auth_per_minute: None, ..Settings::default() };
+                let server =
+                    http::serve(listener, settings, Draining::default(), http::routes(), state).unwrap();
+                tell.send(server.handle()).unwrap();
+                server.await.unwrap();
+            });
+        });
+        let handle = told.recv().unwrap();
+        // reqwest wants one even for plain HTTP; a second installation changes nothing.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
+        Self { database, stores, base, client, handle, thread: Some(thread) }
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str, token: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base)).bearer_auth(token)
+    }
+
+    pub(crate) async fn get(&self, path: &str, token: &str) -> Told {
+        read(self.request(Method::GET, path, token)).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, token: &str, body: &Value) -> Told {
+        read(self.request(Method::POST, path, token).json(body)).await
+    }
+
+    pub(crate) async fn send(&self, method: Method, path: &str, token: &str) -> Told {
+        read(self.request(method, path, token)).await
+    }
+
+    /// The token of a session of a new user.
+    pub(crate) async fn log_in(&self, name: &str, role: &str) -> (UserId, String) {
+        let user = self.database.user_with_role(name, role).await;
+        (user, self.stores.open(user).await.token.expose().to_owned())
+    }
+
+    /// A key of the user who has this session.
+    pub(crate) async fn key(&self, user: UserId, permissions: &[Permission]) -> String {
+        let token = self.stores.open(user).await.token;
+        let by = self.stores.resolve(&token).await.unwrap();
+        let key = NewKey {
+            name: KeyName::parse("test").unwrap(),
+            permissions: permissions.iter().copied().collect(),
+            expires_at: None,
+        };
+        let shown = self.stores.keys.ask(IssueKey { key, by, origin: origin() }).await.unwrap();
+        shown.secret.expose().to_owned()
+    }
+}
+
+/// Sends a request and reads the answer.
+pub(crate) async fn read(request: RequestBuilder) -> Told {
+    let answer: Response = request.send().await.unwrap();
+    let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+    Told { status, headers, text: answer.text().await.unwrap() }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        drop(self.handle.stop(false));
+        let Some(thread) = self.thread.take() else { return };
+        if !thread::panicking() {
+            thread.join().unwrap();
+        }
+    }
+}
