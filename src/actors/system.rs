@@ -18,6 +18,7 @@ use super::{
     figures::{self, Figures},
     hashers::Hashers,
     live::{Live, Living, Reach},
+    maintenance::{Maintenance, Upkeep},
     memory::Memory,
     revocation::Revoker,
     sessions::{SessionStore, Sessions},
@@ -30,7 +31,7 @@ use crate::{
     config::Config,
     db::{Pool, Target, health, sessions::Lifetime},
     domain::Result,
-    tasks,
+    tasks::{Registry, Services},
 };
 
 /// Requests that an actor takes at once. Each is small, and most share a statement with many others.
@@ -57,6 +58,12 @@ pub struct Ground {
     pub hashers: Hashers,
     /// What stories about accounts need; used before the actors are there, to make the first admin.
     pub accounts: Arc<Tools>,
+    /// The types of tasks.
+    pub registry: Registry,
+    /// What their handlers may use of the world outside.
+    pub services: Arc<Services>,
+    /// What maintenance works with.
+    pub upkeep: Upkeep,
 }
 
 /// Every actor of this process. Cheap to clone.
@@ -68,9 +75,9 @@ pub struct Actors {
     pub api_keys: Live<ApiKeyVerifier>,
     /// Users.
     pub accounts: Live<Accounts>,
-    /// What fills the queue.
+    /// Tasks.
     pub dispatcher: Live<TaskDispatcher>,
-    /// Checks requests for tasks, for those who ask the dispatcher.
+    /// Checks requests for tasks.
     pub intake: Intake,
     /// What drains the queue, in the modes that do.
     pub worker: Option<Live<TaskWorker>>,
@@ -156,18 +163,22 @@ impl Stage<'_> {
         })
     }
 
-    fn dispatcher(&mut self, bell: Bell) -> (Intake, Live<TaskDispatcher>) {
-        let intake = Intake::new(tasks::Registry::builtin());
-        let dispatch = Dispatch::new(self.ground.pool.clone(), intake.clone(), bell);
-        let store = self.store.clone();
-        (intake, self.start("TaskDispatcher", &store, move || TaskDispatcher::new(dispatch.clone())))
+    fn dispatcher(&mut self, intake: &Intake, bell: &Bell) -> Live<TaskDispatcher> {
+        let dispatch = Dispatch::new(self.ground.pool.clone(), intake.clone(), bell.clone());
+        let (of_tasks, store) = (dispatch.clone(), self.store.clone());
+        self.figures.push(figures::of_store("tasks", move || of_tasks.enqueued()));
+        self.start("TaskDispatcher", &store, move || TaskDispatcher::new(dispatch.clone()))
+    }
+
+    fn maintenance(&mut self) {
+        let (upkeep, work) = (self.ground.upkeep.clone(), self.work.clone());
+        self.start("Maintenance", &work, move || Maintenance::on(&upkeep));
     }
 
     fn worker(&mut self) -> Option<(Shift, Live<TaskWorker>)> {
-        let pool = self.ground.queue.clone()?;
-        let settings = worker::Settings::from(&self.ground.config.worker);
-        let shift =
-            Shift::new(pool, tasks::Registry::builtin(), Arc::new(tasks::Services::default()), settings);
+        let Ground { config, queue, registry, services, .. } = self.ground;
+        let settings = worker::Settings::from(&config.worker);
+        let shift = Shift::new(queue.clone()?, registry.clone(), Arc::clone(services), settings);
         let (on, work) = (shift.clone(), self.work.clone());
         Some((shift, self.start("TaskWorker", &work, move || TaskWorker::on(&on))))
     }
@@ -217,7 +228,10 @@ impl Actors {
         let revoker = Revoker::new(feed.clone());
         let accounts = stage.accounts(&sessions, &revoker);
         let (shift, worker) = stage.worker().unzip();
-        let (intake, dispatcher) = stage.dispatcher(shift.as_ref().map(Shift::bell).unwrap_or_default());
+        let bell = shift.as_ref().map(Shift::bell).unwrap_or_default();
+        let intake = Intake::new(ground.registry.clone());
+        let dispatcher = stage.dispatcher(&intake, &bell);
+        stage.maintenance();
         let given_up = CancellationToken::new();
         let (watchdog, roster, figures) = stage.watchdog(feed.clone(), &given_up);
         let stopping = CancellationToken::new();

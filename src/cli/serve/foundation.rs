@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Mode, failed};
+use super::{Mode, failed, services::services};
 use crate::{
     actors::{
         accounts::{FirstAdmin, Tools, ensure_first_admin},
@@ -18,6 +18,7 @@ use crate::{
     config::Config,
     db::{self, Limits, migrate},
     domain::{Error, Result},
+    tasks::Registry,
 };
 
 /// Connections for the worker's own statements.
@@ -31,14 +32,14 @@ pub(super) struct Foundation {
 }
 
 impl Foundation {
-    pub(super) async fn lay(mode: Mode, config: Arc<Config>) -> Outcome<Self> {
+    pub(super) async fn lay(mode: Mode, config: Arc<Config>, port: u16) -> Outcome<Self> {
         let runtime = Arc::new(
             Builder::new_multi_thread().enable_all().thread_name("starter").build().map_err(failed)?,
         );
         let opened = Arc::clone(&config);
         let database =
             runtime.spawn_blocking(move || Database::open(&opened.database)).await.map_err(failed)??;
-        let laid = prepare(mode, &config, &runtime, &database).await;
+        let laid = prepare(mode, &config, port, &runtime, &database).await;
         match laid {
             Ok((ground, first_admin)) => Ok(Self { ground, first_admin, database }),
             Err(error) => {
@@ -70,6 +71,7 @@ async fn close(database: Database, runtime: Arc<Runtime>) -> Outcome {
 async fn prepare(
     mode: Mode,
     config: &Arc<Config>,
+    port: u16,
     runtime: &Arc<Runtime>,
     database: &Database,
 ) -> Result<(Ground, Option<FirstAdmin>)> {
@@ -100,6 +102,8 @@ async fn prepare(
         }
         Err(error) => return Err(error),
     };
+    let registry = Registry::builtin();
+    let (services, upkeep) = services(config, &pool, &registry, port)?;
     let ground = Ground {
         config: Arc::clone(config),
         runtime: Arc::clone(runtime),
@@ -109,6 +113,9 @@ async fn prepare(
         direct: database.direct.clone(),
         hashers,
         accounts,
+        registry,
+        services: Arc::new(services),
+        upkeep,
     };
     Ok((ground, first_admin))
 }

@@ -11,20 +11,19 @@ use crate::{
     actors::system::Actors,
     cli::{Failure, Outcome},
     config::Config,
-    http::{self, Draining, Settings, metrics::Metrics},
+    http::{self, Draining, Endpoint, Settings, metrics::Metrics},
 };
 
-/// The HTTP listener of a process.
-pub(super) struct Listener {
+/// Where a process listens, before it answers. A worker does so only where it is told a port, and only about itself.
+pub(super) struct Socket {
+    socket: TcpListener,
     port: u16,
-    draining: Draining,
-    handle: ServerHandle,
-    ended: watch::Receiver<bool>,
+    routes: Vec<Endpoint>,
 }
 
-impl Listener {
-    /// Listens, and answers. A worker does so only where it is told a port, and only about itself.
-    pub(super) fn open(mode: Mode, config: &Config, actors: &Actors) -> Outcome<Option<Self>> {
+impl Socket {
+    /// From now on clients can connect; they wait for their answers.
+    pub(super) fn bind(mode: Mode, config: &Config) -> Outcome<Option<Self>> {
         let (port, routes) = match (mode, config.worker.health_port) {
             (Mode::Worker, None) => return Ok(None),
             (Mode::Worker, Some(port)) => (port, http::operations()),
@@ -32,6 +31,26 @@ impl Listener {
         };
         let socket = bind(&config.server.host, port)?;
         let port = socket.local_addr().map_err(failed)?.port();
+        Ok(Some(Self { socket, port, routes }))
+    }
+
+    /// The port that is listened on.
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+/// The HTTP listener of a process.
+pub(super) struct Listener {
+    draining: Draining,
+    handle: ServerHandle,
+    ended: watch::Receiver<bool>,
+}
+
+impl Listener {
+    /// Answers.
+    pub(super) fn open(socket: Socket, config: &Config, actors: &Actors) -> Outcome<Self> {
+        let Socket { socket, port, routes } = socket;
         let draining = Draining::default();
         let settings = Settings::of(&config.server, &config.rate_limit);
         let mut registry = Registry::with_prefix("starter");
@@ -61,12 +80,7 @@ impl Listener {
             ending.send_replace(true);
         });
         write_port(config, port)?;
-        Ok(Some(Self { port, draining, handle, ended }))
-    }
-
-    /// The port that is listened on.
-    pub(super) fn port(&self) -> u16 {
-        self.port
+        Ok(Self { draining, handle, ended })
     }
 
     /// Readiness goes off, and every answer closes its connection.

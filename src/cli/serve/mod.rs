@@ -3,13 +3,14 @@
 mod foundation;
 mod greeting;
 mod listener;
+mod services;
 mod signals;
 
 use std::{sync::Arc, time::Duration};
 
 use self::{
     foundation::Foundation,
-    listener::Listener,
+    listener::{Listener, Socket},
     signals::{End, Signals},
 };
 use super::{Failure, Flags, Outcome};
@@ -46,8 +47,10 @@ pub(super) fn run(mode: Mode, flags: &Flags) -> Outcome {
 async fn serve(mode: Mode, config: Arc<Config>) -> Outcome {
     // Before anything that would have to be stopped, such as the embedded database.
     let mut signals = Signals::catch().map_err(failed)?;
+    let socket = Socket::bind(mode, &config)?;
+    let port = socket.as_ref().map(Socket::port);
     let given_up = tokio_util::sync::CancellationToken::new();
-    let laying = Foundation::lay(mode, Arc::clone(&config));
+    let laying = Foundation::lay(mode, Arc::clone(&config), port.unwrap_or(config.server.port));
     let mut laying = std::pin::pin!(laying);
     let foundation = tokio::select! {
         laid = &mut laying => laid?,
@@ -57,9 +60,8 @@ async fn serve(mode: Mode, config: Arc<Config>) -> Outcome {
         }
     };
     let actors = Actors::start(&foundation.ground);
-    let end = match Listener::open(mode, &config, &actors) {
+    let end = match socket.map(|socket| Listener::open(socket, &config, &actors)).transpose() {
         Ok(listener) => {
-            let port = listener.as_ref().map(Listener::port);
             log::info!(mode:? = mode, port:? = port; "started");
             greeting::print(mode, &config, port, foundation.first_admin.as_ref());
             let end = wait(&mut signals, &actors, listener.as_ref()).await;
