@@ -6,13 +6,19 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use tokio::{runtime::Runtime, sync::Notify};
+use tokio::{
+    runtime::Runtime,
+    sync::{
+        Notify,
+        broadcast::{self, error::RecvError},
+    },
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     accounts::{Accounts, Tools},
     api_keys::{ApiKeyVerifier, ApiKeys},
-    change_feed::{ChangeFeed, Feed, TASKS},
+    change_feed::{ChangeFeed, Feed, News, TASKS},
     checkup::Checkup,
     dispatcher::{Dispatch, Intake, TaskDispatcher},
     figures::{self, Figures},
@@ -232,6 +238,9 @@ impl Actors {
         let intake = Intake::new(ground.registry.clone());
         let dispatcher = stage.dispatcher(&intake, &bell);
         stage.maintenance();
+        if let Some(news) = feed.subscribe(TASKS) {
+            ground.runtime.spawn(ring(news, bell));
+        }
         let given_up = CancellationToken::new();
         let (watchdog, roster, figures) = stage.watchdog(feed.clone(), &given_up);
         let stopping = CancellationToken::new();
@@ -286,5 +295,16 @@ async fn guard(watchdog: Live<Watchdog>, given_up: CancellationToken, stopping: 
     while !stopping.is_cancelled() {
         watchdog::visit(&watchdog, &patience, &given_up).await;
         tokio::time::sleep(patience.interval).await;
+    }
+}
+
+/// Tells the worker of this process what other processes did.
+async fn ring(mut news: broadcast::Receiver<News>, bell: Bell) {
+    loop {
+        match news.recv().await {
+            Ok(News::Said(payload)) => bell.heard(&payload),
+            Ok(News::Gap) | Err(RecvError::Lagged(_)) => bell.anything(),
+            Err(RecvError::Closed) => break,
+        }
     }
 }

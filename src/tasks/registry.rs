@@ -1,6 +1,6 @@
 //! The types that this program knows.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
@@ -21,6 +21,12 @@ use crate::domain::Violation;
 /// The types that this program knows. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Registry(Arc<BTreeMap<&'static str, Entry>>);
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 #[derive(Clone)]
 struct Entry {

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Checks requests for tasks against their types. Cheap to clone, and needs no actor: callers check on their own threads.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Intake(Registry);
 
 impl Intake {
