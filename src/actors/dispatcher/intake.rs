@@ -70,10 +70,3 @@ impl Intake {
         self.0.definitions().cloned().collect()
     }
 }
-
-impl std::fmt::Debug for Intake {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let types: Vec<&str> = self.0.definitions().map(|definition| definition.task_type).collect();
-        f.debug_tuple("Intake").field(&types).finish()
-    }
-}
