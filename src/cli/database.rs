@@ -1,7 +1,10 @@
 //! The database that a command works on.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failure, Outcome};
 use crate::{
     config,
     db::{Limits, Target, embedded::Cluster},
@@ -45,6 +48,36 @@ impl Database {
     pub fn close(self) -> Result<()> {
         self.cluster.map_or(Ok(()), |cluster| cluster.stop())
     }
+}
+
+/// Opens the database, does `work` with it, and closes it again; also when SIGINT or SIGTERM ends it early, so
+/// that no command leaves an embedded database running.
+///
+/// # Errors
+///
+/// Those of `work`; the database cannot be opened; a signal came.
+pub fn with<T>(config: &config::Database, work: impl AsyncFnOnce(&Database) -> Outcome<T>) -> Outcome<T> {
+    let failed = |error: io::Error| Failure::Failed(error.to_string());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(failed)?;
+    // Caught from here on: a signal while the database is opened waits for its end.
+    let (mut interrupt, mut terminate) = {
+        let _guard = runtime.enter();
+        (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?)
+    };
+    let database = Database::open(config)?;
+    let done = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            _ = interrupt.recv() => Err(Failure::Failed("interrupted".to_owned())),
+            _ = terminate.recv() => Err(Failure::Failed("told to stop".to_owned())),
+            done = work(&database) => done,
+        }
+    });
+    // Connections end with the runtime, and only then the server they lead to.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    database.close()?;
+    done
 }
 
 /// How large the main pool is, and how patient.

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::{CommonFlags, Failure, Flags, Outcome, Output, Table, database::Database};
+use super::{CommonFlags, Failure, Flags, Outcome, Output, Table, database};
 use crate::{
     db::{Target, migrate},
     domain, telemetry,
@@ -32,14 +32,9 @@ pub(super) fn run(command: Command, output: &Output) -> Outcome {
         &command;
     let config = Flags::from(flags.clone()).load()?;
     telemetry::init(&config.telemetry).map_err(|error| Failure::Failed(error.to_string()))?;
-    let database = Database::open(&config.database)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Failed(error.to_string()))?;
-    let rows = runtime.block_on(rows(&command, &database.direct));
-    // Connections end with the runtime, and only then the server they lead to.
-    drop(runtime);
-    database.close()?;
-    output.data(&rows?, |rows| {
+    let rows =
+        database::with(&config.database, async |database| Ok(rows(&command, &database.direct).await?))?;
+    output.data(&rows, |rows| {
         Table::new(["migration", "state"]).rows(rows, |row| [row.migration.clone(), row.state.to_owned()])
     })
 }

@@ -348,3 +348,19 @@ fn a_directory_that_is_none_is_named() {
 fn percent(path: &Path) -> String {
     path.to_str().unwrap().replace('/', "%2F")
 }
+
+#[test]
+fn a_command_that_is_told_to_stop_leaves_no_server_behind() {
+    let (parent, directory) = directory();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_starter"));
+    command.args(["migrate", "run"]).current_dir(parent.path()).env_clear();
+    command.env("PATH", "/usr/bin:/bin").env("STARTER__DATABASE__EMBEDDED_DIR", &directory);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    // It is at work: it makes the cluster.
+    wait_until(|| directory.join("start.lock").exists());
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let mut said = String::new();
+    std::io::Read::read_to_string(child.stderr.as_mut().unwrap(), &mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
+    assert!(said.contains("told to stop") && server(&directory).is_none(), "{said}");
+}
