@@ -1,5 +1,6 @@
 //! `ApiKeyVerifier`: the credentials of programs.
 
+pub mod acts;
 mod manage;
 
 use std::{sync::Arc, time::Duration};

@@ -1,5 +1,6 @@
 //! `SessionStore`: log-ins that are alive.
 
+pub mod acts;
 mod manage;
 mod open;
 

@@ -11,13 +11,13 @@ use crate::config::{Config, Overrides};
 #[command(next_help_heading = "Configuration, over the environment")]
 pub struct CommonFlags {
     /// PostgreSQL URL. Other users of this machine can read it in the list of processes: mind the password
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", global = true)]
     pub database_url: Option<String>,
     /// How logs are written: text or json
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, value_name = "FORMAT", global = true)]
     pub log_format: Option<String>,
     /// Which logs are written, such as info or starter=debug
-    #[arg(long, value_name = "FILTER")]
+    #[arg(long, value_name = "FILTER", global = true)]
     pub log_filter: Option<String>,
 }
 

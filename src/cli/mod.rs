@@ -2,6 +2,7 @@
 //!
 //! To add a command: a file with a `run` function, a variant of [`Command`], an arm in [`Cli::run`].
 
+mod admin;
 mod config;
 pub mod database;
 mod failure;
@@ -55,6 +56,8 @@ enum Command {
         #[command(flatten)]
         worker: WorkerFlags,
     },
+    /// Manage users, sessions, API keys, on the database directly
+    Admin(admin::Arguments),
     /// Run, take back or list the migrations
     #[command(subcommand)]
     Migrate(migrate::Command),
@@ -85,6 +88,7 @@ impl Cli {
             Command::Worker { common, worker } => {
                 serve::run(Mode::Worker, &Flags { common, worker, ..Flags::default() })
             }
+            Command::Admin(arguments) => admin::run(arguments, &output),
             Command::Migrate(command) => migrate::run(command, &output),
             Command::Config(command) => config::run(&command, &output),
             Command::Health(arguments) => health::run(&arguments, &output),

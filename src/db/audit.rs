@@ -57,21 +57,43 @@ struct Row {
 /// # Errors
 /// As the database tells.
 pub async fn append(connection: &mut AsyncPgConnection, actor: &Actor, act: Act) -> Result<()> {
-    let row = NewRow {
-        id: Uuid::now_v7(),
-        actor_kind: actor.kind.to_string(),
-        actor_id: actor.user.map(|user| user.0),
-        credential_id: actor.credential,
-        action: act.action,
-        target_kind: act.target.map(|target| target.kind),
-        target_id: act.target.and_then(|target| target.id),
-        outcome: act.outcome.to_string(),
-        ip_address: actor.origin.ip_address.map(IpNet::from),
-        request_id: actor.origin.request_id.as_deref(),
-        detail: Value::Object(act.detail),
-    };
+    let row = NewRow::from((actor, act));
     diesel::insert_into(dsl::audit_log).values(row).execute(connection).await?;
     Ok(())
+}
+
+/// Writes several acts down with one statement.
+///
+/// # Errors
+/// As the database tells.
+pub async fn append_all(
+    connection: &mut AsyncPgConnection,
+    acts: impl Iterator<Item = (Actor, Act)>,
+) -> Result<()> {
+    let acts: Vec<(Actor, Act)> = acts.collect();
+    let rows: Vec<NewRow<'_>> = acts.iter().map(|(actor, act)| NewRow::from((actor, act.clone()))).collect();
+    if !rows.is_empty() {
+        diesel::insert_into(dsl::audit_log).values(rows).execute(connection).await?;
+    }
+    Ok(())
+}
+
+impl<'a> From<(&'a Actor, Act)> for NewRow<'a> {
+    fn from((actor, act): (&'a Actor, Act)) -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            actor_kind: actor.kind.to_string(),
+            actor_id: actor.user.map(|user| user.0),
+            credential_id: actor.credential,
+            action: act.action,
+            target_kind: act.target.map(|target| target.kind),
+            target_id: act.target.and_then(|target| target.id),
+            outcome: act.outcome.to_string(),
+            ip_address: actor.origin.ip_address.map(IpNet::from),
+            request_id: actor.origin.request_id.as_deref(),
+            detail: Value::Object(act.detail),
+        }
+    }
 }
 
 /// Entries, newest first, behind `after`: up to [`Limit::fetch`].

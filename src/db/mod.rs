@@ -20,6 +20,7 @@ pub mod queues;
 pub mod schedules;
 mod schema;
 pub mod sessions;
+mod sessions_list;
 mod sessions_open;
 mod statement;
 pub mod sweep;

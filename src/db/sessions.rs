@@ -3,26 +3,24 @@
 //! A session is good for something as long as [`VALID`] says so, by the database's clock. Every statement that
 //! asks uses these very words.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel::{
     OptionalExtension as _,
-    sql_types::{Array, BigInt, Binary, Bool, Double, Inet, Nullable, Text, Timestamptz, Uuid as SqlUuid},
+    sql_types::{Array, BigInt, Binary, Bool, Double, Nullable, Timestamptz, Uuid as SqlUuid},
 };
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
-use ipnet::IpNet;
 use uuid::Uuid;
 
+pub use super::sessions_list::{list, list_owned, owner};
 pub use super::sessions_open::{Lifetime, Opened, Opening, open};
 use super::{
     found::{self, Found},
     statement::{Fixed, Statement},
     user_row::{self, UserRow, UserTypes, user_columns},
 };
-use crate::domain::{
-    Caller, Credential, Cursor, Limit, Result, Session, SessionId, User, UserId, token::TokenHash,
-};
+use crate::domain::{Caller, Credential, Result, SessionId, User, UserId, token::TokenHash};
 
 /// For `s` and its user `u`: neither at its end nor unused for too long, of an active user, and made under his
 /// present `auth_version`.
@@ -31,6 +29,7 @@ macro_rules! valid {
         "s.expires_at > now() and s.idle_expires_at > now() and u.is_active and s.auth_version = u.auth_version"
     };
 }
+pub(super) use valid;
 
 struct FindValid;
 
@@ -197,48 +196,6 @@ pub async fn close_all(
         Ok(ended.into_iter().filter(|(alive,)| *alive).count())
     })
     .await
-}
-
-struct List;
-
-impl Fixed for List {
-    const SQL: &'static str = concat!(
-        "select s.id, s.created_at, s.last_seen_at, s.idle_expires_at, s.expires_at, s.ip_address, s.user_agent \
-         from sessions s join users u on u.id = s.user_id \
-         where s.user_id = $1 and ($2::uuid is null or s.id < $2) and ",
-        valid!(),
-        " order by s.id desc limit $3",
-    );
-    type Args = (SqlUuid, Nullable<SqlUuid>, BigInt);
-    type Row = (SqlUuid, Timestamptz, Timestamptz, Timestamptz, Timestamptz, Nullable<Inet>, Nullable<Text>);
-}
-
-/// The valid sessions of a user, newest first, from behind `cursor` on; one more than the page takes.
-///
-/// # Errors
-/// [`crate::domain::Error::Unavailable`].
-pub async fn list(
-    conn: &mut AsyncPgConnection,
-    user: UserId,
-    cursor: Option<Cursor>,
-    limit: Limit,
-) -> Result<Vec<Session>> {
-    type Time = DateTime<Utc>;
-    type Row = (Uuid, Time, Time, Time, Time, Option<IpNet>, Option<String>);
-    let values = (user.0, cursor.map(|cursor| cursor.id), limit.fetch());
-    let rows: Vec<Row> = Statement::<List, _>::with(values).load(conn).await?;
-    Ok(rows
-        .into_iter()
-        .map(|(id, created_at, last_seen_at, idle_expires_at, expires_at, ip_address, user_agent)| Session {
-            id: SessionId(id),
-            created_at,
-            last_seen_at,
-            idle_expires_at,
-            expires_at,
-            ip_address: ip_address.map(|net| -> IpAddr { net.addr() }),
-            user_agent,
-        })
-        .collect())
 }
 
 struct Sweep;

@@ -10,11 +10,16 @@ use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
 use uuid::Uuid;
 
 use super::{
+    audit,
     statement::{Fixed, Statement},
     user_row::{self, UserRow, UserTypes, user_columns},
 };
 use crate::domain::{
-    Error, Result, SessionId, User, UserId, password::PasswordHash, session, token::TokenHash,
+    Error, Origin, Result, SessionId, User, UserId,
+    audit::{Act, Actor, ActorKind},
+    password::PasswordHash,
+    session,
+    token::TokenHash,
 };
 
 /// A session to be, for somebody whose password was right.
@@ -34,6 +39,8 @@ pub struct Opening {
     pub ip_address: Option<IpAddr>,
     /// What he logged in with.
     pub user_agent: Option<Arc<str>>,
+    /// Of the log-in.
+    pub request_id: Option<Arc<str>>,
 }
 
 /// A session that has begun.
@@ -127,11 +134,22 @@ pub async fn open(
         // First the locks, in order, then the look: whoever changes or counts one of these users goes before or after.
         let _: Vec<(Uuid,)> = Statement::<Lock, _>::with((&users,)).load(conn).await?;
         let opened = insert(conn, openings, lifetime).await?;
+        let begun = openings.iter().filter(|opening| opened.iter().any(|(id, _)| *id == opening.id));
+        audit::append_all(conn, begun.map(told)).await?;
         let values = (&users, i32::from(session::MAX_PER_USER));
         let ended: Vec<(Uuid,)> = Statement::<EndSurplus, _>::with(values).load(conn).await?;
         Ok::<_, Error>((opened, ended.into_iter().map(|(id,)| SessionId(id)).collect()))
     })
     .await
+}
+
+/// For the audit log.
+fn told(opening: &Opening) -> (Actor, Act) {
+    let origin =
+        Origin { ip_address: opening.ip_address, user_agent: None, request_id: opening.request_id.clone() };
+    let actor =
+        Actor { kind: ActorKind::Session, user: Some(opening.user), credential: Some(opening.id.0), origin };
+    (actor, Act::done("session.open", opening.user))
 }
 
 async fn insert(

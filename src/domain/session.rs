@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::SessionId;
+use super::{SessionId, UserId};
 
 /// Most sessions of one user; one more ends the oldest (OWASP ASVS 7.1.2).
 pub const MAX_PER_USER: u16 = 100;
@@ -29,4 +29,16 @@ pub struct Session {
     pub ip_address: Option<IpAddr>,
     /// What he logged in with.
     pub user_agent: Option<String>,
+}
+
+/// A session as operators see it, who see those of all users.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OwnedSession {
+    /// The session.
+    #[serde(flatten)]
+    pub session: Session,
+    /// Whose.
+    pub user_id: UserId,
+    /// Whose, by name.
+    pub username: String,
 }

@@ -11,6 +11,7 @@
 )]
 
 mod accounts;
+mod admin_cli;
 mod api_keys;
 mod architecture;
 mod audit_log;

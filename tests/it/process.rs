@@ -36,6 +36,14 @@ impl Starter {
         self
     }
 
+    /// With this text as its standard input.
+    pub(crate) fn input(mut self, text: &str) -> Self {
+        let path = self.directory.path().join("standard_input");
+        std::fs::write(&path, text).unwrap();
+        self.command.stdin(std::fs::File::open(path).unwrap());
+        self
+    }
+
     /// Where it runs.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()

@@ -38,7 +38,7 @@ pub(super) async fn answer_change(accounts: Accounts, message: ChangeProfile) ->
         return Err(Error::invalid("/username", "reserved_username", "kept for the operator of the service"));
     }
     let changes = Changes { username, email, ..Changes::default() };
-    let user = change(&accounts.tools, &actor, by.user.id, changes).await?;
+    let user = change(&mut *accounts.tools.pool.get().await?, &actor, by.user.id, changes).await?;
     accounts.revoker.revoked(Forget::User(user.id)).await;
     Ok(user)
 }
@@ -60,7 +60,7 @@ pub(super) async fn answer_delete(accounts: Accounts, message: DeleteProfile) ->
     let tools = &accounts.tools;
     let account = db::users::account(&mut *tools.pool.get().await?, by.user.id).await?;
     prove_owner(tools, &account, &actor, "user.delete", password).await?;
-    delete(tools, &actor, by.user.id).await?;
+    delete(&mut *tools.pool.get().await?, &actor, by.user.id).await?;
     accounts.revoker.revoked(Forget::User(by.user.id)).await;
     Ok(())
 }

@@ -120,7 +120,8 @@ pub struct ChangeUser {
 }
 
 pub(super) async fn answer_change(accounts: Accounts, message: ChangeUser) -> Result<User> {
-    let user = change(&accounts.tools, &message.actor, message.id, message.changes).await?;
+    let ChangeUser { id, changes, actor } = message;
+    let user = change(&mut *accounts.tools.pool.get().await?, &actor, id, changes).await?;
     accounts.revoker.revoked(Forget::User(user.id)).await;
     Ok(user)
 }
@@ -129,8 +130,12 @@ pub(super) async fn answer_change(accounts: Accounts, message: ChangeUser) -> Re
 ///
 /// # Errors
 /// As [`ChangeUser`].
-pub async fn change(tools: &Tools, actor: &Actor, id: UserId, changes: Changes) -> Result<User> {
-    let mut connection = tools.pool.get().await?;
+pub async fn change(
+    connection: &mut Connection,
+    actor: &Actor,
+    id: UserId,
+    changes: Changes,
+) -> Result<User> {
     connection
         .transaction(async |connection| {
             let was = if changes.may_take_admin_away() {
@@ -199,7 +204,7 @@ pub struct DeleteUser {
 }
 
 pub(super) async fn answer_delete(accounts: Accounts, message: DeleteUser) -> Result<()> {
-    delete(&accounts.tools, &message.actor, message.id).await?;
+    delete(&mut *accounts.tools.pool.get().await?, &message.actor, message.id).await?;
     accounts.revoker.revoked(Forget::User(message.id)).await;
     Ok(())
 }
@@ -208,8 +213,7 @@ pub(super) async fn answer_delete(accounts: Accounts, message: DeleteUser) -> Re
 ///
 /// # Errors
 /// As [`DeleteUser`].
-pub async fn delete(tools: &Tools, actor: &Actor, id: UserId) -> Result<()> {
-    let mut connection = tools.pool.get().await?;
+pub async fn delete(connection: &mut Connection, actor: &Actor, id: UserId) -> Result<()> {
     connection
         .transaction(async |connection| {
             let was = lock_but_last_admin(connection, id).await?.user;

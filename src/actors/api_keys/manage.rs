@@ -4,11 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use actix::{Handler, Message};
 
-use super::ApiKeyVerifier;
+use super::{ApiKeyVerifier, acts};
 use crate::{
     actors::reply::Answer,
     db::api_keys::{self, KeyChange, NewKey},
-    domain::{ApiKey, ApiKeyId, Caller, Cursor, Forget, Limit, Origin, Reach, Result, api_key::ApiKeySecret},
+    domain::{
+        ApiKey, ApiKeyId, Caller, Cursor, Forget, Limit, Origin, Reach, Result, api_key::ApiKeySecret,
+        audit::Actor,
+    },
 };
 
 /// A key with its secret, for the only time.
@@ -38,10 +41,9 @@ impl Handler<IssueKey> for ApiKeyVerifier {
     fn handle(&mut self, message: IssueKey, _: &mut Self::Context) -> Self::Result {
         let keys = self.0.clone();
         Answer::from_future(async move {
-            let secret = ApiKeySecret::generate();
             let mut conn = keys.pool.get().await?;
-            let key = api_keys::issue(&mut conn, message.by.user.id, &secret, &message.key).await?;
-            Ok(ShownOnce { key, secret })
+            let actor = Actor::of(&message.by, message.origin);
+            acts::issue(&mut conn, &actor, message.by.user.id, &message.key).await
         })
     }
 }
@@ -67,7 +69,9 @@ impl Handler<UpdateKey> for ApiKeyVerifier {
         let keys = self.0.clone();
         Answer::from_future(async move {
             let mut conn = keys.pool.get().await?;
-            let key = api_keys::update(&mut conn, message.id, message.by.reach(), &message.change).await?;
+            let which = (message.id, message.by.reach());
+            let actor = Actor::of(&message.by, message.origin);
+            let key = acts::update(&mut conn, &actor, which, &message.change).await?;
             drop(conn);
             if message.change.permissions.is_some() || message.change.expires_at.is_some() {
                 keys.revoker.revoked(Forget::Key(message.id)).await;
@@ -97,13 +101,13 @@ impl Handler<RotateKey> for ApiKeyVerifier {
     fn handle(&mut self, message: RotateKey, _: &mut Self::Context) -> Self::Result {
         let keys = self.0.clone();
         Answer::from_future(async move {
-            let secret = ApiKeySecret::generate();
             let mut conn = keys.pool.get().await?;
-            let reach = message.by.reach();
-            let key = api_keys::rotate(&mut conn, message.id, reach, &secret, message.grace).await?;
+            let which = (message.id, message.by.reach());
+            let actor = Actor::of(&message.by, message.origin);
+            let shown = acts::rotate(&mut conn, &actor, which, message.grace).await?;
             drop(conn);
             keys.revoker.revoked(Forget::Key(message.id)).await;
-            Ok(ShownOnce { key, secret })
+            Ok(shown)
         })
     }
 }
@@ -127,7 +131,8 @@ impl Handler<RevokeKey> for ApiKeyVerifier {
         let keys = self.0.clone();
         Answer::from_future(async move {
             let mut conn = keys.pool.get().await?;
-            api_keys::revoke(&mut conn, message.id, message.by.reach()).await?;
+            let actor = Actor::of(&message.by, message.origin);
+            acts::revoke(&mut conn, &actor, message.id, message.by.reach()).await?;
             drop(conn);
             // Also when it was revoked before: whoever did so may still be waiting.
             keys.revoker.revoked(Forget::Key(message.id)).await;

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use actix::{Handler, Message};
 
-use super::{NewSession, SessionStore};
+use super::{NewSession, SessionStore, acts};
 use crate::{
     actors::reply::Answer,
     db::sessions,
     domain::{
         Caller, Credential, Cursor, Error, Forget, Limit, Origin, Result, Session, SessionId, UserId,
+        audit::Actor,
         token::{SessionToken, TokenHash},
     },
 };
@@ -33,9 +34,8 @@ impl Handler<CloseSession> for SessionStore {
         let sessions = self.0.clone();
         Answer::from_future(async move {
             let mut conn = sessions.pool.get().await?;
-            if !sessions::close(&mut conn, message.id, message.by.user.id).await? {
-                return Err(Error::NotFound);
-            }
+            let actor = Actor::of(&message.by, message.origin);
+            acts::close(&mut conn, &actor, message.id, message.by.user.id).await?;
             drop(conn);
             sessions.revoker.revoked(Forget::Session(message.id)).await;
             Ok(())
@@ -64,7 +64,8 @@ impl Handler<CloseAllSessions> for SessionStore {
         let sessions = self.0.clone();
         Answer::from_future(async move {
             let mut conn = sessions.pool.get().await?;
-            let ended = sessions::close_all(&mut conn, message.user, message.except).await?;
+            let actor = Actor::of(&message.by, message.origin);
+            let ended = acts::close_all(&mut conn, &actor, message.user, message.except).await?;
             drop(conn);
             sessions.revoker.revoked(Forget::User(message.user)).await;
             Ok(ended)

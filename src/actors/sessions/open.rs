@@ -65,6 +65,7 @@ impl Handler<OpenSession> for SessionStore {
                 verified: message.verified,
                 ip_address: message.origin.ip_address,
                 user_agent: message.origin.user_agent,
+                request_id: message.origin.request_id,
             };
             let Opened { expires_at, user } = openings.ask(id, opening).await?;
             Ok(NewSession { id, token, expires_at, user })
