@@ -14,6 +14,8 @@ pub mod hashers;
 pub mod live;
 pub mod maintenance;
 pub mod memory;
+#[cfg(feature = "bench-routes")]
+pub mod one_statement;
 mod presence;
 pub mod reply;
 pub mod revocation;

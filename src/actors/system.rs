@@ -91,6 +91,9 @@ pub struct Actors {
     pub watchdog: Live<Watchdog>,
     /// Takes rights away for good.
     pub revoker: Revoker,
+    /// For `benches/run`.
+    #[cfg(feature = "bench-routes")]
+    pub one_statement: super::one_statement::OneStatement,
     /// What other processes say; subscribe to it.
     pub feed: Feed,
     /// What `/metrics` shows of them.
@@ -255,6 +258,8 @@ impl Actors {
             watchdog,
             revoker,
             feed,
+            #[cfg(feature = "bench-routes")]
+            one_statement: super::one_statement::OneStatement::new(ground.pool.clone()),
             figures,
             given_up,
             shift,

@@ -9,6 +9,8 @@ mod access_log;
 mod accounts;
 mod audit;
 mod bearer;
+#[cfg(feature = "bench-routes")]
+pub mod bench;
 pub mod catalogue;
 mod client_ip;
 mod connection;

@@ -12,7 +12,8 @@ use crate::{
         sessions::{CloseAllSessions, CloseSession, ListSessions, NewSession, RefreshSession, SessionStore},
     },
     domain::{
-        Action, Credential, Cursor, Error, Listing, Page, Session, SessionId, User, caller::CredentialView,
+        Action, Caller, Credential, Cursor, Error, Listing, Page, Session, SessionId, User,
+        caller::CredentialView,
     },
     endpoint,
 };
@@ -74,7 +75,11 @@ struct Me<'a> {
 )]
 async fn me(identity: Identity) -> Result<HttpResponse, Problem> {
     identity.may(Action::Identify)?;
-    Ok(HttpResponse::Ok().json(Me { user: &identity.user, credential: identity.describe() }))
+    Ok(describe(&identity))
+}
+
+pub(super) fn describe(caller: &Caller) -> HttpResponse {
+    HttpResponse::Ok().json(Me { user: &caller.user, credential: caller.describe() })
 }
 
 /// A new token for the session of this request. The old one is good for nothing any more.

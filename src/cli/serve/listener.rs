@@ -69,6 +69,8 @@ impl Listener {
                 .app_data(web::Data::new(actors.revoker.clone()))
                 .app_data(web::Data::new(metrics.clone()))
                 .app_data(web::Data::new(shown.clone()));
+            #[cfg(feature = "bench-routes")]
+            services.app_data(web::Data::new(actors.one_statement.clone())).configure(http::bench::configure);
         };
         let server = http::serve(socket, settings, draining.clone(), routes, state).map_err(failed)?;
         let handle = server.handle();

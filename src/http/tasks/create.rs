@@ -30,7 +30,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 /// A task that is wanted.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct TaskCreation {
+pub(in crate::http) struct TaskCreation {
     /// One of `GET /api/v1/tasks/types`.
     #[schema(example = "noop")]
     task_type: String,

@@ -6,6 +6,9 @@ mod stats;
 
 use actix_web::{HttpResponse, web};
 
+#[cfg(feature = "bench-routes")]
+pub(super) use create::TaskCreation;
+
 use super::{Endpoint, Identity, Path, Problem};
 use crate::{
     actors::{
