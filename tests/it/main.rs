@@ -11,6 +11,7 @@
 )]
 
 mod accounts;
+mod accounts_http;
 mod admin_cli;
 mod api_keys;
 mod architecture;

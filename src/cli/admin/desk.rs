@@ -30,22 +30,12 @@ pub(super) struct Desk {
 
 /// Opens the database, and the embedded one with its tables when that is it, does `work`, and closes it again.
 pub(super) fn run(config: Config, output: Output, work: impl AsyncFnOnce(&Desk) -> Outcome) -> Outcome {
-    telemetry::init(&config.telemetry).map_err(failed)?;
-    let database = Database::open(&config.database)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.map_err(failed)?;
-    let done = runtime.block_on(async {
-        let desk = Desk::open(config, output, &database).await?;
+    telemetry::init(&config.telemetry).map_err(|error| Failure::Failed(error.to_string()))?;
+    let settings = config.database.clone();
+    database::with(&settings, async move |database| {
+        let desk = Desk::open(config, output, database).await?;
         work(&desk).await
-    });
-    // Connections end with the runtime, and only then the server they lead to.
-    drop(runtime);
-    database.close()?;
-    done
-}
-
-fn failed(error: impl std::fmt::Display) -> Failure {
-    Failure::Failed(error.to_string())
+    })
 }
 
 impl Desk {

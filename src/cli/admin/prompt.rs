@@ -11,22 +11,22 @@ use crate::cli::{Failure, Outcome};
 const MAX_BYTES: u64 = 8_192;
 
 /// A new password: the first line of standard input, or what is typed twice at the prompt.
-pub(super) fn new_password(from_stdin: bool) -> Outcome<SecretString> {
+pub(super) async fn new_password(from_stdin: bool) -> Outcome<SecretString> {
     if from_stdin {
-        return line();
+        return line().await;
     }
     if !io::stdin().is_terminal() {
         return Err(Failure::Usage("standard input is no terminal; use --password-stdin".into()));
     }
-    let first = hidden("New password: ")?;
-    if first.expose_secret() != hidden("The same again: ")?.expose_secret() {
+    let first = hidden("New password: ").await?;
+    if first.expose_secret() != hidden("The same again: ").await?.expose_secret() {
         return Err(Failure::Failed("the passwords differ".into()));
     }
     Ok(first)
 }
 
 /// Goes on only if somebody says yes, or said so before.
-pub(super) fn confirm(question: &str, yes: bool) -> Outcome {
+pub(super) async fn confirm(question: &str, yes: bool) -> Outcome {
     if yes {
         return Ok(());
     }
@@ -34,7 +34,7 @@ pub(super) fn confirm(question: &str, yes: bool) -> Outcome {
         return Err(Failure::Usage("standard input is no terminal; use --yes to go on unasked".into()));
     }
     ask(&format!("{question} [y/N] "))?;
-    match line()?.expose_secret().trim() {
+    match line().await?.expose_secret().trim() {
         "y" | "Y" | "yes" => Ok(()),
         _ => Err(Failure::Failed("nothing was done".into())),
     }
@@ -46,17 +46,22 @@ fn ask(question: &str) -> Outcome {
     write!(stderr, "{question}").and_then(|()| stderr.flush()).map_err(unreadable)
 }
 
-fn hidden(question: &str) -> Outcome<SecretString> {
+async fn hidden(question: &str) -> Outcome<SecretString> {
     ask(question)?;
     let _echo = Silent::begin()?;
-    let typed = line();
+    let typed = line().await;
     // The line end that was typed was not shown either.
     ask("\n")?;
     typed
 }
 
-/// The next line of standard input, without its end.
-fn line() -> Outcome<SecretString> {
+/// The next line of standard input, without its end. Waited for elsewhere, so that a signal is heard meanwhile; the one
+/// who asked is dropped then, and the terminal is as it was.
+async fn line() -> Outcome<SecretString> {
+    tokio::task::spawn_blocking(read_line).await.map_err(|error| unreadable(error.into()))?
+}
+
+fn read_line() -> Outcome<SecretString> {
     let mut line = String::new();
     io::stdin().lock().take(MAX_BYTES).read_line(&mut line).map_err(unreadable)?;
     let line = line.strip_suffix('\n').unwrap_or(&line);

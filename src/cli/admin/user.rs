@@ -96,7 +96,7 @@ fn role(text: &str) -> Result<Role, String> {
 pub(super) async fn run(command: Command, desk: &Desk) -> Outcome {
     match command {
         Command::Create { username, email, role, password_stdin } => {
-            let password = new_password(password_stdin)?;
+            let password = new_password(password_stdin).await?;
             let draft = Draft { username, email, password, role: Some(role.to_string()) };
             // Whoever works on the database knows whose address it is.
             let new = NewUser { draft, is_active: true, email_verified: true };
@@ -118,7 +118,7 @@ pub(super) async fn run(command: Command, desk: &Desk) -> Outcome {
         }
         Command::SetPassword { user, password_stdin } => {
             let user = desk.user(&user).await?;
-            let password = new_password(password_stdin)?;
+            let password = new_password(password_stdin).await?;
             users::set_password(&desk.tools()?, &Actor::cli(), user.id, &password).await?;
             print(desk, &user)
         }
@@ -143,7 +143,7 @@ async fn change(desk: &Desk, user: &str, changes: Changes) -> Outcome {
 async fn delete(desk: &Desk, user: &str, yes: bool) -> Outcome {
     let user = desk.user(user).await?;
     let question = format!("Delete {} ({}) with all sessions and API keys?", user.username, user.email);
-    confirm(&question, yes)?;
+    confirm(&question, yes).await?;
     users::delete(&mut *desk.connection().await?, &Actor::cli(), user.id).await?;
     desk.output.data_or_text(&json!({ "deleted": user.id }), |_| format!("deleted {}", user.username))
 }

@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub(crate) mod db;
+pub(crate) mod office;
 pub(crate) mod queue;
 pub(crate) mod site;
 pub(crate) mod stores;

@@ -1,4 +1,4 @@
-//! The API over real sockets: tasks, sessions and API keys of one process, on a database of its own.
+//! The API over real sockets: tasks, accounts, sessions and API keys of one process, on a database of its own.
 
 use std::{net::TcpListener, sync::mpsc, thread, time::Duration};
 
@@ -16,6 +16,7 @@ use starter::{
 
 use super::{
     db::TestDatabase,
+    office,
     queue::Desk,
     stores::{Stores, origin},
 };
@@ -61,9 +62,15 @@ impl Told {
 
 impl Site {
     pub(crate) async fn open() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With accounts configured by these.
+    pub(crate) async fn with(pairs: &[(&str, &str)]) -> Self {
         let database = TestDatabase::create().await;
         let desk = Desk::open(&database).await;
         let stores = Stores::start(&database).await;
+        let accounts = office::accounts(&database, &stores, pairs).await;
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let (tell, told) = mpsc::channel();
@@ -73,6 +80,7 @@ impl Site {
                 let state = move |services: &mut web::ServiceConfig| {
                     services
                         .app_data(web::Data::new(live.clone()))
+                        .app_data(web::Data::new(accounts.clone()))
                         .app_data(web::Data::new(Intake::new(Registry::builtin())))
                         .app_data(web::Data::new(of.sessions.clone()))
                         .app_data(web::Data::new(of.keys.clone()));
@@ -90,6 +98,11 @@ impl Site {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
         Self { database, stores, base, client, handle, thread: Some(thread) }
+    }
+
+    /// Without a credential.
+    pub(crate) fn anonymous(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base))
     }
 
     pub(crate) fn request(&self, method: Method, path: &str, token: &str) -> RequestBuilder {
