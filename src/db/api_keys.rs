@@ -20,9 +20,9 @@ use super::{
     user_row::{self, UserRow, UserTypes, user_columns},
 };
 use crate::domain::{
-    ApiKey, ApiKeyId, Caller, Conflict, Credential, Cursor, Error, Limit, Permissions, Reach, Result, UserId,
+    ApiKey, ApiKeyId, Caller, Conflict, Credential, Cursor, Error, Limit, Reach, Result, UserId,
     api_key::{ApiKeySecret, KeyName},
-    issued_key,
+    issued_key::{self, KeyChange, NewKey},
     token::TokenHash,
 };
 
@@ -91,17 +91,6 @@ pub async fn touch(conn: &mut AsyncPgConnection, ids: &[ApiKeyId], at_most_every
     let mut ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     ids.sort_unstable();
     Ok(Statement::<Touch, _>::with((ids, at_most_every.as_secs_f64())).execute(conn).await?)
-}
-
-/// What a new key shall be.
-#[derive(Debug, Clone)]
-pub struct NewKey {
-    /// What its owner calls it.
-    pub name: KeyName,
-    /// What it is allowed.
-    pub permissions: Permissions,
-    /// `None`: never.
-    pub expires_at: Option<DateTime<Utc>>,
 }
 
 struct LockOwner;
@@ -222,17 +211,6 @@ pub async fn list(
     let values = (owner(reach), cursor.map(|cursor| cursor.id), limit.fetch());
     let rows: Vec<KeyRow> = Statement::<List, _>::with(values).load(conn).await?;
     Ok(rows.into_iter().map(key_row::key).collect())
-}
-
-/// What shall change; `None` leaves it.
-#[derive(Debug, Clone, Default)]
-pub struct KeyChange {
-    /// What its owner calls it.
-    pub name: Option<KeyName>,
-    /// What it is allowed.
-    pub permissions: Option<Permissions>,
-    /// `Some(None)`: never.
-    pub expires_at: Option<Option<DateTime<Utc>>>,
 }
 
 struct Update;

@@ -39,3 +39,25 @@ pub struct ApiKey {
     /// A revoked key is good for nothing, and stays so.
     pub revoked_at: Option<DateTime<Utc>>,
 }
+
+/// What a new key shall be.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    /// What its owner calls it.
+    pub name: KeyName,
+    /// What it is allowed.
+    pub permissions: Permissions,
+    /// `None`: never.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// What shall change; `None` leaves it.
+#[derive(Debug, Clone, Default)]
+pub struct KeyChange {
+    /// What its owner calls it.
+    pub name: Option<KeyName>,
+    /// What it is allowed.
+    pub permissions: Option<Permissions>,
+    /// `Some(None)`: never.
+    pub expires_at: Option<Option<DateTime<Utc>>>,
+}

@@ -7,6 +7,7 @@
 
 mod access_log;
 mod accounts;
+mod api_keys;
 mod audit;
 mod bearer;
 #[cfg(feature = "bench-routes")]
@@ -48,7 +49,7 @@ pub use edge::Draining;
 pub use endpoint::Endpoint;
 pub use idempotency::Idempotency;
 pub use identity::{Identity, MaybeIdentity};
-pub use json::{Input, Json};
+pub use json::{Input, Json, OptionalJson};
 pub use origin::RequestOrigin;
 pub use page::PageQuery;
 pub use path::{Path, Segment};
@@ -61,6 +62,7 @@ pub use settings::Settings;
 pub fn routes() -> Vec<Endpoint> {
     let resources = [
         accounts::endpoints(),
+        api_keys::endpoints(),
         audit::endpoints(),
         docs::endpoints(),
         problems::endpoints(),

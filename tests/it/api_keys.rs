@@ -10,10 +10,10 @@ use std::{
 
 use starter::{
     actors::api_keys::{FindKey, IssueKey, ListKeys, RevokeKey, RotateKey, ShownOnce, UpdateKey},
-    db::api_keys::{KeyChange, NewKey},
     domain::{
         Caller, Conflict, Credential, Error, Limit, Permission, Permissions, Reach, Result, UserId,
         api_key::{ApiKeySecret, KeyName},
+        issued_key::{KeyChange, NewKey},
     },
 };
 

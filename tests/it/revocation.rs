@@ -17,10 +17,10 @@ use starter::{
         change_feed::{News, TASKS},
         sessions::{CloseAllSessions, CloseSession, RefreshSession},
     },
-    db::api_keys::{KeyChange, NewKey},
     domain::{
         Caller, Error, Forget, Permission, Permissions, Result, UserId,
         api_key::{ApiKeySecret, KeyName},
+        issued_key::{KeyChange, NewKey},
         token::SessionToken,
     },
 };

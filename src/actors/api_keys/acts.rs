@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use super::ShownOnce;
 use crate::{
-    db::{
-        self, Connection, Transactional as _,
-        api_keys::{KeyChange, NewKey},
-    },
+    db::{self, Connection, Transactional as _},
     domain::{
         ApiKey, ApiKeyId, Reach, Result, UserId,
         api_key::ApiKeySecret,
         audit::{Act, Actor},
+        issued_key::{KeyChange, NewKey},
     },
 };
 

@@ -7,10 +7,12 @@ use actix::{Handler, Message};
 use super::{ApiKeyVerifier, acts};
 use crate::{
     actors::reply::Answer,
-    db::api_keys::{self, KeyChange, NewKey},
+    db::api_keys,
     domain::{
-        ApiKey, ApiKeyId, Caller, Cursor, Forget, Limit, Origin, Reach, Result, api_key::ApiKeySecret,
+        ApiKey, ApiKeyId, Caller, Cursor, Forget, Limit, Origin, Reach, Result,
+        api_key::ApiKeySecret,
         audit::Actor,
+        issued_key::{KeyChange, NewKey},
     },
 };
 

@@ -9,11 +9,12 @@ use super::desk::{Desk, maybe, time, up_to};
 use crate::{
     actors::api_keys::{ShownOnce, acts},
     cli::{Failure, Outcome, Table},
-    db::{self, api_keys::NewKey},
+    db,
     domain::{
         ApiKey, ApiKeyId, Cursor, Error, Permissions, Reach,
         api_key::{KeyName, parse_expiry, parse_grace},
         audit::Actor,
+        issued_key::NewKey,
     },
 };
 

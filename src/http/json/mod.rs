@@ -6,6 +6,7 @@
 //! only and holds nothing of the input.
 
 mod fields;
+mod optional;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,10 @@ use futures_util::{StreamExt, future::LocalBoxFuture};
 use serde::de::DeserializeOwned;
 use utoipa::PartialSchema;
 
-pub use self::fields::{Object, nullable, present};
+pub use self::{
+    fields::{Object, nullable, present},
+    optional::OptionalJson,
+};
 
 use super::{endpoint::Matched, problem::Problem};
 use crate::domain::{Error, Violation};
