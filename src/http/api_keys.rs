@@ -1,22 +1,25 @@
 //! `/api/v1/api-keys`: credentials for programs. A key itself gets at none of this.
 
-use actix_web::{HttpResponse, http::header, web};
+use actix_web::{HttpResponse, web};
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Endpoint, Identity, Input, Json, OptionalJson, PageQuery, Path, Problem, Query, RequestOrigin, json,
+    Endpoint, Identity, Input, Json, OptionalJson, PageQuery, Path, Problem, Query, RequestOrigin,
+    idempotency::Idempotency, json,
 };
 use crate::{
     actors::{
         api_keys::{ApiKeyVerifier, FindKey, IssueKey, ListKeys, RevokeKey, RotateKey, ShownOnce, UpdateKey},
+        dispatcher::TaskDispatcher,
         live::Live,
     },
     domain::{
         Action, ApiKey, ApiKeyId, Cursor, Error, Listing, Page, Permission, Permissions, Reach, Role,
         Violation,
         api_key::{self, KeyName},
+        idempotency::Answer,
         issued_key::{KeyChange, NewKey},
     },
     endpoint,
@@ -120,25 +123,36 @@ impl From<ShownOnce> for KeyShown {
 }
 
 /// Makes a key.
+///
+/// Under an `Idempotency-Key` it is made once. Only the credential that it was made with gets the secret again.
 #[utoipa::path(
     post,
     path = "/api/v1/api-keys",
     tag = "api keys",
     security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same request under the same key is carried out once and answered again, for 24 hours")),
     request_body = KeyCreation,
     responses((status = 201, description = "The key, with its secret", body = KeyShown, headers(("Location" = String))))
 )]
 async fn create(
     identity: Identity,
+    idempotency: Idempotency,
     body: Json<KeyCreation>,
     keys: Keys,
+    dispatcher: web::Data<Live<TaskDispatcher>>,
     from: RequestOrigin,
 ) -> Result<HttpResponse, Problem> {
     identity.may(Action::ManageApiKeys)?;
+    let under = idempotency.key(&identity, body.raw());
     let key = body.into_inner().read(identity.user.role)?;
-    let issued = keys.ask(IssueKey { key, by: identity.caller, origin: from.0 }).await?;
-    let location = (header::LOCATION, format!("/api/v1/api-keys/{}", issued.key.id));
-    Ok(HttpResponse::Created().insert_header(location).json(KeyShown::from(issued)))
+    let issue = IssueKey { key, by: identity.caller, origin: from.0 };
+    idempotency.once_sealed(under, &dispatcher, async move { issued(keys.ask(issue).await?) }).await
+}
+
+fn issued(once: ShownOnce) -> Result<Answer, Error> {
+    let location = Some(format!("/api/v1/api-keys/{}", once.key.id));
+    let body = serde_json::to_vec(&KeyShown::from(once)).map_err(Error::internal)?;
+    Ok(Answer { status: 201, location, body, sealed: false })
 }
 
 /// The caller's keys, newest first; everybody's for an admin.

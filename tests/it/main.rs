@@ -18,6 +18,7 @@ mod architecture;
 mod audit_log;
 mod cli;
 mod config;
+mod credentials_http;
 mod db_errors;
 mod edge;
 mod embedded;

@@ -8,8 +8,7 @@ use reqwest::{Client, Method, RequestBuilder, Response, header::HeaderMap};
 use serde_json::Value;
 use starter::{
     actors::{api_keys::IssueKey, dispatcher::Intake},
-    db::api_keys::NewKey,
-    domain::{Permission, UserId, api_key::KeyName},
+    domain::{Permission, UserId, api_key::KeyName, issued_key::NewKey},
     http::{self, Draining, Settings},
     tasks::Registry,
 };
@@ -107,6 +106,10 @@ impl Site {
 
     pub(crate) fn request(&self, method: Method, path: &str, token: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base)).bearer_auth(token)
+    }
+
+    pub(crate) fn anonymous(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base))
     }
 
     pub(crate) async fn get(&self, path: &str, token: &str) -> Told {

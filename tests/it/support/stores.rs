@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;
 use starter::{
     actors::{
@@ -134,6 +134,19 @@ impl TestDatabase {
         ))
         .await;
         id
+    }
+
+    /// All that is in a table, as text.
+    pub(crate) async fn dump(&self, table: &str) -> String {
+        #[derive(diesel::QueryableByName)]
+        struct Dumped {
+            #[diesel(sql_type = Text)]
+            text: String,
+        }
+        let mut connection = self.connection().await;
+        let query = format!("select coalesce(string_agg(t::text, '\n'), '') as text from {table} t");
+        let dumped: Dumped = diesel::sql_query(query).get_result(&mut connection).await.unwrap();
+        dumped.text
     }
 
     /// What `select …` counts.
