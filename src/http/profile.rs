@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    vec![endpoint!(show), endpoint!(update), endpoint!(delete).taking_password()]
+    vec![endpoint!(show_me), endpoint!(update_me), endpoint!(delete_me).taking_password()]
 }
 
 /// The caller's own account.
@@ -24,7 +24,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     security(("bearer" = [])),
     responses((status = 200, description = "The caller", body = User))
 )]
-async fn show(identity: Identity) -> Result<HttpResponse, Problem> {
+async fn show_me(identity: Identity) -> Result<HttpResponse, Problem> {
     identity.may(Action::ManageAccount)?;
     Ok(HttpResponse::Ok().json(&identity.user))
 }
@@ -63,7 +63,7 @@ impl Input for ProfileChange {
     request_body = ProfileChange,
     responses((status = 200, description = "The caller as he is now", body = User))
 )]
-async fn update(
+async fn update_me(
     identity: Identity,
     body: Json<ProfileChange>,
     desk: Desk,
@@ -93,7 +93,7 @@ struct Farewell {
     request_body = Farewell,
     responses((status = 204, description = "The account is gone"))
 )]
-async fn delete(
+async fn delete_me(
     identity: Identity,
     body: Json<Farewell>,
     desk: Desk,

@@ -129,7 +129,7 @@ async fn logging_out_everywhere_kills_every_session_and_tells_how_many() {
         assert_eq!(me(&site, other.expose()).await, 401);
     }
     let written = "select count(*) from audit_log where action = 'session.close_all' and actor_kind = 'session' \
-                   and request_id is not null and ip_address is not null and detail = '{\"revoked\": 6}'";
+                   and request_id is not null and ip_address is not null and detail = '{\"closed\": 6}'";
     assert_eq!(site.database.count(written).await, 1);
 }
 
