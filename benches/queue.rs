@@ -62,7 +62,9 @@ async fn drain_once(
     let pool =
         runtime.spawn(async move { db::connect(&dialled, Limits::default()).await }).await.unwrap().unwrap();
     let mut connection = pool.get_owned().await.unwrap();
-    connection.batch_execute("truncate tasks; vacuum analyze tasks; checkpoint").await.unwrap();
+    for statement in ["truncate tasks", "vacuum analyze tasks", "checkpoint"] {
+        connection.batch_execute(statement).await.unwrap();
+    }
     let began = Instant::now();
     let mut left = tasks;
     while left > 0 {

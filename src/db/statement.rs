@@ -20,6 +20,10 @@ use diesel::{
 pub(super) trait Fixed: 'static {
     /// With `$1`, `$2` …: in any order, each as often as needed.
     const SQL: &'static str;
+    /// Plan it anew each time, from what the table is like then. For statements that take many rows at once, on a table
+    /// that is empty now and full a minute later: a plan that was kept from the one is of no use for the other, and
+    /// PostgreSQL keeps it until it next looks at the table. Costs a round trip and a fraction of a millisecond.
+    const REPLAN: bool = false;
     /// Tuple of the arguments' SQL types.
     type Args: 'static;
     /// Tuple of the columns' SQL types; `()` when nothing comes back.
@@ -51,6 +55,9 @@ impl<S: Fixed, V> QueryId for Statement<S, V> {
 
 impl<S: Fixed, V: Values<S::Args>> QueryFragment<Pg> for Statement<S, V> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        if S::REPLAN {
+            out.unsafe_to_cache_prepared();
+        }
         let mut pieces = S::SQL.split('$');
         out.push_sql(pieces.next().unwrap_or_default());
         // diesel numbers arguments in the order in which they are bound.

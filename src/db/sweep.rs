@@ -15,6 +15,7 @@ macro_rules! sweep {
 
         impl Fixed for $statement {
             const SQL: &'static str = $sql;
+            const REPLAN: bool = true;
             type Args = (Double, BigInt);
             type Row = ();
         }

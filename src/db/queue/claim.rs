@@ -37,6 +37,7 @@ impl Fixed for ClaimTasks {
             started_at = statement_timestamp(), updated_at = statement_timestamp()
         where id = any(array(select id from ready))
         returning id, task_type, payload, attempt, retry_count, timeout_secs, request_id, created_by, priority, run_at";
+    const REPLAN: bool = true;
     type Args = (Text, Array<Text>, BigInt, BigInt, BigInt);
     type Row = (
         SqlUuid,
@@ -122,6 +123,7 @@ impl Fixed for CountRunning {
     // Every running task has a worker; to say so makes the small index of running tasks fit.
     const SQL: &'static str = "
         select count(*) from tasks where status = 'running' and worker_id is not null and task_type = $1";
+    const REPLAN: bool = true;
     type Args = (Text,);
     type Row = (BigInt,);
 }
@@ -167,6 +169,7 @@ impl Fixed for PeekTypes {
             select task_type from tasks where status = 'pending' and queue = $1 and run_at <= now()
             order by priority desc, run_at, id limit 500
         ) as first where task_type = any($2)";
+    const REPLAN: bool = true;
     type Args = (Text, Array<Text>);
     type Row = (Text,);
 }

@@ -28,6 +28,7 @@ impl Fixed for Promote {
             select extract(epoch from run_at - clock_timestamp())::float8 from tasks
             where status in ('scheduled', 'retrying') and run_at > now() and queue = any($1)
             order by run_at limit 1)";
+    const REPLAN: bool = true;
     type Args = (Array<Text>, BigInt);
     type Row = (BigInt, Nullable<Double>);
 }
@@ -65,6 +66,7 @@ impl Fixed for PromoteLeftBehind {
             where status in ('scheduled', 'retrying') and run_at <= now()
             order by run_at limit $1 for update skip locked))
         returning id";
+    const REPLAN: bool = true;
     type Args = (BigInt,);
     type Row = (SqlUuid,);
 }

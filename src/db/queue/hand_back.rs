@@ -32,6 +32,7 @@ impl Fixed for HandBack {
         where t.id = any($1) and t.id = x.id and t.lease = x.lease
         returning t.id, x.lease"
     );
+    const REPLAN: bool = true;
     type Args = (Array<SqlUuid>, Array<BigInt>);
     type Row = (SqlUuid, BigInt);
 }
@@ -51,6 +52,7 @@ struct HandBackLost;
 impl Fixed for HandBackLost {
     const SQL: &'static str =
         concat!(undo_claim!(), " where status = 'running' and worker_id = $1 and lease = $2 returning t.id");
+    const REPLAN: bool = true;
     type Args = (BigInt, BigInt);
     type Row = (SqlUuid,);
 }

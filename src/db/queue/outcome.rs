@@ -27,6 +27,7 @@ impl Fixed for Succeed {
         from unnest($1, $2, $3) as x (id, lease, result)
         where t.id = any($1) and t.id = x.id and t.lease = x.lease
         returning t.id, x.lease";
+    const REPLAN: bool = true;
     type Args = (Array<SqlUuid>, Array<BigInt>, Array<Nullable<Jsonb>>);
     type Row = (SqlUuid, BigInt);
 }
@@ -78,6 +79,7 @@ impl Fixed for Stop {
             select id, attempt, worker_id, started_at, case how when 'refused' then 'failed' else how end, why from told
         )
         select id, lease, status from moved";
+    const REPLAN: bool = true;
     type Args = (Array<SqlUuid>, Array<BigInt>, Array<Text>, Array<Nullable<Text>>, Array<Double>);
     type Row = (SqlUuid, BigInt, Text);
 }

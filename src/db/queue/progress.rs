@@ -20,6 +20,7 @@ impl Fixed for Progress {
         from unnest($1, $2, $3) as x (id, lease, progress)
         where t.id = any($1) and t.id = x.id and t.lease = x.lease
         returning t.id";
+    const REPLAN: bool = true;
     type Args = (Array<SqlUuid>, Array<BigInt>, Array<Jsonb>);
     type Row = (SqlUuid,);
 }

@@ -61,6 +61,7 @@ impl Fixed for Rescue {
             select id, attempt, worker_id, started_at, 'lost', 'its worker was lost' from lost
         )
         select id, status from moved";
+    const REPLAN: bool = true;
     type Args = (BigInt,);
     type Row = (SqlUuid, Text);
 }

@@ -17,6 +17,7 @@ impl Fixed for Watch {
         select x.id, x.lease, t.lease is not distinct from x.lease
         from unnest($1, $2) as x (id, lease) left join tasks t on t.id = any($1) and t.id = x.id
         where t.lease is distinct from x.lease or t.cancel_requested_at is not null";
+    const REPLAN: bool = true;
     type Args = (Array<SqlUuid>, Array<BigInt>);
     type Row = (SqlUuid, BigInt, Bool);
 }

@@ -23,7 +23,7 @@ use crate::{
 /// For each exchange with the server.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A mail server. Connections are kept and used again.
+/// A mail server. Each mail has a connection of its own.
 #[derive(Clone)]
 pub struct Smtp {
     transport: AsyncSmtpTransport<Tokio1Executor>,

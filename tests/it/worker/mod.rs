@@ -1,5 +1,9 @@
 //! The worker: real tasks, a real database, the real actor.
 
+mod lease;
 mod life;
+mod model;
+mod outside;
+mod plans;
 mod upkeep;
 mod workshop;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use diesel::{QueryableByName, sql_types::Text};
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde_json::{Value, json};
 use starter::{
     actors::{
@@ -85,6 +85,13 @@ struct Row {
     json: String,
 }
 
+/// What a query finds, as JSON objects.
+pub(crate) async fn rows(connection: &mut AsyncPgConnection, query: &str) -> Vec<Value> {
+    let query = format!("select to_jsonb(rows)::text as json from ({query}) as rows");
+    let rows: Vec<Row> = diesel::sql_query(query).load(connection).await.unwrap();
+    rows.into_iter().map(|row| serde_json::from_str(&row.json).unwrap()).collect()
+}
+
 impl Workshop {
     pub(crate) async fn pool(&self) -> Pool {
         let target = self.database.target();
@@ -119,10 +126,7 @@ impl Workshop {
     }
 
     pub(crate) async fn rows(&self, query: &str) -> Vec<Value> {
-        let query = format!("select to_jsonb(rows)::text as json from ({query}) as rows");
-        let mut connection = self.database.connection().await;
-        let rows: Vec<Row> = diesel::sql_query(query).load(&mut connection).await.unwrap();
-        rows.into_iter().map(|row| serde_json::from_str(&row.json).unwrap()).collect()
+        rows(&mut self.database.connection().await, query).await
     }
 
     pub(crate) async fn row(&self, id: TaskId) -> Value {

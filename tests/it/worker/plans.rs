@@ -1,0 +1,112 @@
+//! The worker's hot statements keep a good plan, whether PostgreSQL looks at their arguments or not.
+
+use std::time::Duration;
+
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use serde_json::json;
+use starter::{
+    db::{
+        queue::{self, Stopping},
+        sweep,
+    },
+    domain::attempt::{Claim, Lease, Stopped, WorkerId},
+};
+
+use crate::support::db::TestDatabase;
+
+/// Mostly finished tasks, some of every other kind, as PostgreSQL's statistics know them.
+const FULL: &str = "
+    insert into tasks (id, task_type, status, max_attempts, timeout_secs, finished_at)
+    select gen_random_uuid(), 'noop', 'succeeded', 1, 1, now() - n * interval '1s' from generate_series(1, 30000) n;
+    insert into tasks (id, task_type, max_attempts, timeout_secs)
+    select gen_random_uuid(), 'noop', 3, 1 from generate_series(1, 5000) n;
+    insert into tasks (id, task_type, status, max_attempts, timeout_secs, run_at)
+    select gen_random_uuid(), 'noop', 'scheduled', 3, 1, now() + interval '1s' * (n - 1000)
+    from generate_series(1, 5000) n;
+    analyze";
+
+/// Rows of tasks that were read by going through the whole table.
+async fn scanned(connection: &mut AsyncPgConnection) -> i64 {
+    #[derive(diesel::QueryableByName)]
+    struct Scanned {
+        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        rows: i64,
+    }
+    let text = "select coalesce(sum(seq_tup_read), 0)::int8 as rows from pg_stat_xact_user_tables
+                where relname = 'tasks'";
+    let scanned: Scanned = diesel::sql_query(text).get_result(connection).await.unwrap();
+    scanned.rows
+}
+
+async fn register(connection: &mut AsyncPgConnection) -> WorkerId {
+    let (queues, lease) = (["default".to_owned()], Duration::from_secs(3600));
+    queue::register(connection, ("h", 1), &["noop"], &queues, lease).await.unwrap()
+}
+
+async fn claim(connection: &mut AsyncPgConnection, worker: WorkerId) -> Vec<Claim> {
+    queue::claim(connection, worker, Lease::draw(), "default", &["noop", "x"], 200).await.unwrap()
+}
+
+/// All of them, in one transaction.
+async fn use_every_statement(connection: &mut AsyncPgConnection, mode: &str) {
+    let worker = register(connection).await;
+    let leased: Vec<_> = claim(connection, worker).await.iter().map(Claim::leased).collect();
+    assert_eq!((leased.len(), scanned(connection).await), (200, 0), "claim, {mode}");
+    queue::peek(connection, "default", &["x"]).await.unwrap();
+    assert_eq!(scanned(connection).await, 0, "peek, {mode}");
+    queue::watch(connection, &leased).await.unwrap();
+    assert_eq!(scanned(connection).await, 0, "watch, {mode}");
+    let progress: Vec<_> = leased.iter().map(|leased| (*leased, json!(1))).collect();
+    queue::report_progress(connection, &progress).await.unwrap();
+    assert_eq!(scanned(connection).await, 0, "progress, {mode}");
+    let done: Vec<_> = leased[..100].iter().map(|leased| (*leased, None)).collect();
+    assert_eq!(queue::succeed(connection, &done).await.unwrap().len(), 100);
+    assert_eq!(scanned(connection).await, 0, "succeed, {mode}");
+    let stopping = Stopping { how: Stopped::Failed, why: None, delay: Duration::ZERO };
+    let failed: Vec<_> = leased[100..150].iter().map(|leased| (*leased, stopping.clone())).collect();
+    assert_eq!(queue::stop(connection, &failed).await.unwrap().len(), 50);
+    assert_eq!(scanned(connection).await, 0, "stop, {mode}");
+    assert_eq!(queue::hand_back(connection, &leased[150..]).await.unwrap().len(), 50);
+    assert_eq!(scanned(connection).await, 0, "hand back, {mode}");
+    let lost = claim(connection, worker).await[0].lease;
+    assert_eq!(queue::hand_back_lost(connection, worker, lost).await.unwrap(), 200);
+    assert_eq!(scanned(connection).await, 0, "hand back what was lost, {mode}");
+    queue::promote(connection, &["default".to_owned()], 100).await.unwrap();
+    queue::promote_left_behind(connection, 100).await.unwrap();
+    assert_eq!(scanned(connection).await, 0, "promote, {mode}");
+    claim(connection, worker).await;
+    queue::deregister(connection, worker).await.unwrap();
+    assert_eq!(queue::rescue(connection, 500).await.unwrap().len(), 200);
+    assert_eq!(scanned(connection).await, 0, "rescue, {mode}");
+    assert_eq!(sweep::finished_tasks(connection, Duration::from_secs(20_000), 1_000).await.unwrap(), 1_000);
+    assert_eq!(scanned(connection).await, 0, "sweep, {mode}");
+}
+
+#[tokio::test]
+async fn no_statement_of_the_worker_reads_the_whole_table() {
+    let database = TestDatabase::create().await;
+    database.sql(FULL).await;
+    for mode in ["force_custom_plan", "force_generic_plan", "auto"] {
+        let mut connection = database.connection().await;
+        connection.batch_execute(&format!("set plan_cache_mode = {mode}; begin")).await.unwrap();
+        use_every_statement(&mut connection, mode).await;
+    }
+}
+
+#[tokio::test]
+async fn a_plan_that_was_made_for_an_empty_table_serves_a_full_one() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.connection().await;
+    let connection = &mut connection;
+    for _ in 0..10 {
+        let worker = register(connection).await;
+        claim(connection, worker).await;
+        queue::succeed(connection, &[]).await.unwrap();
+        queue::stop(connection, &[]).await.unwrap();
+        queue::promote(connection, &["default".to_owned()], 100).await.unwrap();
+        queue::deregister(connection, worker).await.unwrap();
+    }
+    database.sql(FULL.strip_suffix("analyze").unwrap()).await;
+    connection.batch_execute("begin").await.unwrap();
+    use_every_statement(connection, "an old plan").await;
+}
