@@ -31,6 +31,7 @@ mod query_plans;
 mod revocation;
 mod sessions;
 mod support;
+mod tasks_cli;
 mod tasks_dispatcher;
 mod tasks_http;
 mod tasks_insert;

@@ -110,3 +110,8 @@ pub(super) fn time(at: chrono::DateTime<chrono::Utc>) -> String {
 pub(super) fn maybe(at: Option<chrono::DateTime<chrono::Utc>>) -> String {
     at.map(time).unwrap_or_default()
 }
+
+/// What is shown of a value that may be absent.
+pub(super) fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}

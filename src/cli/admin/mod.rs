@@ -5,7 +5,10 @@ mod api_key;
 mod audit;
 mod desk;
 mod prompt;
+mod queue;
+mod schedule;
 mod session;
+mod task;
 mod user;
 
 use clap::{Args, Subcommand};
@@ -33,6 +36,15 @@ enum Command {
     /// API keys
     #[command(subcommand)]
     ApiKey(api_key::Command),
+    /// Tasks: enqueue, see, cancel, retry, prune
+    #[command(subcommand)]
+    Task(task::Command),
+    /// Queues: see, pause, resume
+    #[command(subcommand)]
+    Queue(queue::Command),
+    /// Schedules: see, enable, disable
+    #[command(subcommand)]
+    Schedule(schedule::Command),
     /// The audit log: who did what to whom
     #[command(subcommand)]
     Audit(audit::Command),
@@ -44,6 +56,9 @@ pub(super) fn run(arguments: Arguments, output: &Output) -> Outcome {
         Command::User(command) => user::run(command, desk).await,
         Command::Session(command) => session::run(command, desk).await,
         Command::ApiKey(command) => api_key::run(command, desk).await,
+        Command::Task(command) => task::run(command, desk).await,
+        Command::Queue(command) => queue::run(command, desk).await,
+        Command::Schedule(command) => schedule::run(command, desk).await,
         Command::Audit(command) => audit::run(command, desk).await,
     })
 }

@@ -1,0 +1,122 @@
+//! `starter admin task cancel|retry|prune`.
+
+use chrono::{TimeDelta, Utc};
+use clap::Args;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{show::parse_status, table};
+use crate::{
+    cli::{
+        Failure, Outcome,
+        admin::{desk::Desk, prompt::confirm},
+    },
+    db::{
+        self,
+        tasks::{Prune, prune as prune_some, retry_failed},
+    },
+    domain::{Reach, TaskId, task::Status},
+};
+
+/// Rows that one statement changes: few enough that nobody waits long for their locks.
+const STEP: i64 = 1_000;
+
+#[derive(Debug, Args)]
+pub(in crate::cli::admin) struct Ids {
+    /// The tasks' ids
+    #[arg(required = true)]
+    ids: Vec<Uuid>,
+}
+
+pub(super) async fn cancel(wanted: Ids, desk: &Desk) -> Outcome {
+    let (mut connection, mut tasks) = (desk.connection().await?, Vec::new());
+    for id in wanted.ids {
+        tasks.push(db::tasks::cancel(&mut connection, TaskId(id), Reach::All).await?);
+    }
+    desk.output.data(&tasks, |tasks| table(tasks))
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli::admin) struct Again {
+    /// The tasks' ids
+    #[arg(required_unless_present = "failed")]
+    ids: Vec<Uuid>,
+    /// All that failed, the dead letters
+    #[arg(long, conflicts_with = "ids")]
+    failed: bool,
+    /// Of these, only those of this type
+    #[arg(long = "type", value_name = "TYPE", requires = "failed")]
+    task_type: Option<String>,
+    /// Of these, only those in this queue
+    #[arg(long, requires = "failed")]
+    queue: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Retried {
+    retried: usize,
+}
+
+pub(super) async fn retry(wanted: Again, desk: &Desk) -> Outcome {
+    let Again { ids, failed, task_type, queue } = wanted;
+    let mut connection = desk.connection().await?;
+    if !failed {
+        let mut tasks = Vec::new();
+        for id in ids {
+            tasks.push(db::tasks::retry(&mut connection, TaskId(id), Reach::All).await?);
+        }
+        return desk.output.data(&tasks, |tasks| table(tasks));
+    }
+    let mut retried = 0;
+    loop {
+        let (task_type, queue) = (task_type.as_deref(), queue.as_deref());
+        match retry_failed(&mut connection, task_type, queue, STEP).await?.len() {
+            0 => break,
+            some => retried += some,
+        }
+    }
+    desk.output.data_or_text(&Retried { retried }, |_| format!("{retried} tasks are pending again"))
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli::admin) struct Old {
+    /// Finished longer ago than this
+    #[arg(long, value_name = "HOURS", default_value_t = 168)]
+    older_than_hours: u32,
+    /// Only in this status: succeeded, failed or cancelled
+    #[arg(long)]
+    status: Vec<String>,
+    /// Only of this type
+    #[arg(long = "type", value_name = "TYPE")]
+    task_type: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Pruned {
+    deleted: usize,
+}
+
+pub(super) async fn prune(wanted: Old, desk: &Desk) -> Outcome {
+    let Old { older_than_hours, status, task_type, yes } = wanted;
+    let mut statuses = status.iter().map(|name| parse_status(name)).collect::<Outcome<Vec<Status>>>()?;
+    if statuses.iter().any(|status| !status.is_finished()) {
+        return Err(Failure::Usage("only succeeded, failed and cancelled tasks can be deleted".to_owned()));
+    }
+    if statuses.is_empty() {
+        statuses = Status::ALL.into_iter().filter(|status| status.is_finished()).collect();
+    }
+    confirm(&format!("Tasks that finished more than {older_than_hours} hours ago will be deleted."), yes)?;
+    let before = Utc::now() - TimeDelta::hours(older_than_hours.into());
+    let which = Prune { statuses, before, task_type };
+    let (mut connection, mut deleted) = (desk.connection().await?, 0);
+    loop {
+        match prune_some(&mut connection, &which, STEP).await? {
+            0 => break,
+            some => deleted += some,
+        }
+    }
+    desk.output.data_or_text(&Pruned { deleted }, |_| format!("{deleted} tasks are deleted"))
+}

@@ -1,0 +1,93 @@
+//! `starter admin task|queue|schedule`: the real binary on a real database.
+
+use serde_json::{Value, json};
+
+use crate::{
+    process::{Ran, starter},
+    support::db::TestDatabase,
+};
+
+async fn run(database: &TestDatabase, arguments: &[&str]) -> Ran {
+    let (url, mut all) = (database.url(), vec!["--json", "admin"]);
+    all.extend(arguments);
+    let ready = starter(&all).env("STARTER__DATABASE__URL", url);
+    tokio::task::spawn_blocking(move || ready.run()).await.unwrap()
+}
+
+async fn json_of(database: &TestDatabase, arguments: &[&str]) -> Value {
+    let ran = run(database, arguments).await;
+    assert_eq!(ran.code, 0, "{arguments:?}: {ran:?}");
+    serde_json::from_str(&ran.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn tasks_are_enqueued_shown_cancelled_retried_and_pruned() {
+    let database = TestDatabase::create().await;
+    let args =
+        ["task", "enqueue", "noop", "--payload", r#"{"sleep_ms":5}"#, "--priority", "-3", "--queue", "mail"];
+    let task = json_of(&database, &args).await[0].clone();
+    assert_eq!((&task["status"], &task["priority"]), (&json!("pending"), &json!(-3)));
+    let id = task["id"].as_str().unwrap();
+    assert_eq!(json_of(&database, &["task", "list", "--status", "pending"]).await, json!([task]));
+    let shown = json_of(&database, &["task", "show", id]).await;
+    assert_eq!((&shown["payload"], &shown["attempts"]), (&json!({"sleep_ms": 5}), &json!([])));
+    assert_eq!(json_of(&database, &["task", "cancel", id]).await[0]["status"], "cancelled");
+    assert_eq!(run(&database, &["task", "cancel", id]).await.code, 1);
+    assert_eq!(json_of(&database, &["task", "retry", id]).await[0]["status"], "pending");
+    let stats = json_of(&database, &["task", "stats"]).await;
+    assert_eq!(
+        stats["counts"],
+        json!([{"status": "pending", "task_type": "noop", "queue": "mail", "count": 1}])
+    );
+    database.sql("update tasks set status = 'failed', finished_at = now()").await;
+    assert_eq!(json_of(&database, &["task", "retry", "--failed", "--queue", "other"]).await["retried"], 0);
+    assert_eq!(json_of(&database, &["task", "retry", "--failed"]).await["retried"], 1);
+    database.sql("update tasks set status = 'succeeded', finished_at = now() - interval '9 days'").await;
+    let unasked = run(&database, &["task", "prune"]).await;
+    assert_eq!(unasked.code, 2, "{unasked:?}");
+    assert_eq!(
+        json_of(&database, &["task", "prune", "--yes", "--older-than-hours", "300"]).await["deleted"],
+        0
+    );
+    assert_eq!(json_of(&database, &["task", "prune", "--yes"]).await["deleted"], 1);
+    assert_eq!(run(&database, &["task", "show", id]).await.code, 1);
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_wrong_usage() {
+    let database = TestDatabase::create().await;
+    for arguments in [
+        &["task", "enqueue", "nothing"][..],
+        &["task", "enqueue", "noop", "--payload", "[]"],
+        &["task", "enqueue", "noop", "--max-attempts", "0"],
+        &["task", "list", "--status", "lost"],
+        &["task", "show", "x"],
+        &["task", "retry"],
+        &["task", "prune", "--status", "running", "--yes"],
+        &["queue", "pause", "No Way"],
+    ] {
+        let ran = run(&database, arguments).await;
+        assert_eq!(ran.code, 2, "{arguments:?}: {ran:?}");
+    }
+}
+
+#[tokio::test]
+async fn queues_and_schedules_are_listed_and_switched() {
+    let database = TestDatabase::create().await;
+    let paused = json_of(&database, &["queue", "pause", "mail"]).await;
+    assert!(paused[0]["paused_at"].is_string());
+    assert_eq!(json_of(&database, &["queue", "list"]).await.as_array().unwrap().len(), 2);
+    assert_eq!(json_of(&database, &["queue", "resume", "mail"]).await[0]["paused_at"], Value::Null);
+    database
+        .sql(
+            "insert into schedules (id, name, cron, task_type) values
+             ('018f3e2a-0000-7000-8000-000000000000', 'nightly', '0 3 * * *', 'noop')",
+        )
+        .await;
+    let off = json_of(&database, &["schedule", "disable", "nightly"]).await;
+    assert_eq!((&off[0]["enabled"], &off[0]["next_run_at"]), (&json!(false), &Value::Null));
+    let on = json_of(&database, &["schedule", "enable", "018f3e2a-0000-7000-8000-000000000000"]).await;
+    assert!(on[0]["enabled"] == true && on[0]["next_run_at"].is_string());
+    assert_eq!(json_of(&database, &["schedule", "list"]).await, on);
+    assert_eq!(run(&database, &["schedule", "enable", "weekly"]).await.code, 1);
+}
