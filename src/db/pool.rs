@@ -172,13 +172,13 @@ impl bb8::ManageConnection for Dialler {
     async fn connect(&self) -> Result<AsyncPgConnection, Gone> {
         let (target, session) = (self.target.clone(), self.session);
         let dialled = self.runtime.spawn(async move { target.try_dial(session).await }).await;
-        dialled.map_err(|_| Gone::Runtime)?.map_err(Gone::Refused)
+        dialled.map_err(|_| Gone(Why::Runtime))?.map_err(|refusal| Gone(Why::Refused(refusal)))
     }
 
     /// At each loan, without asking the server: a connection that closed while it lay idle, as all do when
     /// the database restarts, is not handed out.
     async fn is_valid(&self, connection: &mut AsyncPgConnection) -> Result<(), Gone> {
-        if connection.is_broken() { Err(Gone::Closed) } else { Ok(()) }
+        if connection.is_broken() { Err(Gone(Why::Closed)) } else { Ok(()) }
     }
 
     /// At each return: closed, or left in a transaction by a future that was dropped.
@@ -189,10 +189,11 @@ impl bb8::ManageConnection for Dialler {
 
 /// Why a pool has no connection to give.
 #[derive(Debug)]
-pub enum Gone {
+pub struct Gone(Why);
+
+#[derive(Debug)]
+enum Why {
     /// The database refused, or did not answer.
-    #[doc(hidden)]
-    #[expect(private_interfaces, reason = "read by nobody outside; its text says it all")]
     Refused(Refusal),
     /// It closed while it lay idle.
     Closed,
@@ -202,10 +203,10 @@ pub enum Gone {
 
 impl fmt::Display for Gone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(refusal) => refusal.fmt(f),
-            Self::Closed => f.write_str("connection closed"),
-            Self::Runtime => f.write_str("shutting down"),
+        match &self.0 {
+            Why::Refused(refusal) => refusal.fmt(f),
+            Why::Closed => f.write_str("connection closed"),
+            Why::Runtime => f.write_str("shutting down"),
         }
     }
 }

@@ -142,7 +142,7 @@ async fn nobody_waits_for_ever_for_a_connection() {
     let limits = Limits {
         max_connections: 1,
         min_connections: 0,
-        connect_timeout: Duration::from_secs(1),
+        connect_timeout: Duration::from_secs(3),
         ..Limits::default()
     };
     let pool = db::connect(&database.target(), limits).await.unwrap();
@@ -155,13 +155,13 @@ async fn nobody_waits_for_ever_for_a_connection() {
 #[tokio::test]
 async fn a_statement_that_takes_too_long_is_unavailable_and_the_connection_lives() {
     let database = TestDatabase::empty().await;
-    let limits = Limits { statement_timeout: Duration::from_millis(50), ..Limits::default() };
+    let limits = Limits { statement_timeout: Duration::from_secs(1), ..Limits::default() };
     let pool = db::connect(&database.target(), limits).await.unwrap();
     let mut connection = pool.get().await.unwrap();
     let error = connection.batch_execute("SELECT pg_sleep(60)").await.unwrap_err();
     let error = Error::from(error);
     assert!(matches!(error, Error::Unavailable { what: "database", .. }), "{error:?}");
-    assert_eq!(setting(&mut connection, "statement_timeout").await, "50ms");
+    assert_eq!(setting(&mut connection, "statement_timeout").await, "1s");
 }
 
 #[tokio::test]

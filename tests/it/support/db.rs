@@ -71,9 +71,10 @@ impl TestDatabase {
         target(&self.name)
     }
 
-    /// A pool of the usual size.
+    /// A pool of the usual size, and patient: tests run on busy machines.
     pub(crate) async fn pool(&self) -> Pool {
-        starter::db::connect(&self.target(), Limits::default()).await.expect("the test's database")
+        let limits = Limits { connect_timeout: Duration::from_secs(30), ..Limits::default() };
+        starter::db::connect(&self.target(), limits).await.expect("the test's database")
     }
 
     /// A connection outside of any pool.
