@@ -108,10 +108,6 @@ impl Site {
         self.client.request(method, format!("{}{path}", self.base)).bearer_auth(token)
     }
 
-    pub(crate) fn anonymous(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.base))
-    }
-
     pub(crate) async fn get(&self, path: &str, token: &str) -> Told {
         read(self.request(Method::GET, path, token)).await
     }
