@@ -108,7 +108,8 @@ pub(super) async fn prune(wanted: Old, desk: &Desk) -> Outcome {
     if statuses.is_empty() {
         statuses = Status::ALL.into_iter().filter(|status| status.is_finished()).collect();
     }
-    confirm(&format!("Tasks that finished more than {older_than_hours} hours ago will be deleted."), yes)?;
+    confirm(&format!("Tasks that finished more than {older_than_hours} hours ago will be deleted."), yes)
+        .await?;
     let before = Utc::now() - TimeDelta::hours(older_than_hours.into());
     let which = Prune { statuses, before, task_type };
     let (mut connection, mut deleted) = (desk.connection().await?, 0);
