@@ -22,3 +22,7 @@ pub mod domain;
 pub mod http;
 pub mod tasks;
 pub mod telemetry;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/extending.md")]
+mod extending {}

@@ -20,6 +20,7 @@ mod cli;
 mod config;
 mod credentials_http;
 mod db_errors;
+mod e2e;
 mod edge;
 mod embedded;
 mod migrations;
