@@ -9,7 +9,10 @@ async fn the_tour_of_the_readme_ends_with_a_task_that_succeeded() {
 
     let session = starter.register("ada").await;
     let (status, me) = starter.get(&session, "/api/v1/auth/me").await.unwrap();
-    assert_eq!((status, &me["user"]["username"], &me["credential"]["kind"]), (200, &json!("ada"), &json!("session")));
+    assert_eq!(
+        (status, &me["user"]["username"], &me["credential"]["kind"]),
+        (200, &json!("ada"), &json!("session"))
+    );
 
     let wanted = json!({ "name": "my program", "permissions": ["tasks:read", "tasks:write"] });
     let (status, key) = starter.post(&session, "/api/v1/api-keys", wanted).await;
@@ -54,8 +57,17 @@ async fn ops_see_every_actor_and_true_figures_and_others_do_not() {
         assert_eq!(starter.get(&admin, path).await.unwrap().0, 200, "{path}");
     }
     let (_, actors) = starter.get(&admin, "/health/actors").await.unwrap();
-    let names: Vec<_> = actors.as_array().unwrap().iter().map(|actor| actor["name"].as_str().unwrap()).collect();
-    for name in ["SessionStore", "ApiKeyVerifier", "Accounts", "TaskDispatcher", "TaskWorker", "ChangeFeed", "Maintenance"] {
+    let names: Vec<_> =
+        actors.as_array().unwrap().iter().map(|actor| actor["name"].as_str().unwrap()).collect();
+    for name in [
+        "SessionStore",
+        "ApiKeyVerifier",
+        "Accounts",
+        "TaskDispatcher",
+        "TaskWorker",
+        "ChangeFeed",
+        "Maintenance",
+    ] {
         assert!(names.contains(&name), "{name} is not in {names:?}");
     }
     assert!(actors.as_array().unwrap().iter().all(|actor| actor["state"] == "running"), "{actors}");
@@ -64,7 +76,10 @@ async fn ops_see_every_actor_and_true_figures_and_others_do_not() {
     starter.until_status(&user, &id, "succeeded").await;
     let url = starter.url().unwrap() + "/metrics";
     let text = client().get(url).bearer_auth(&admin).send().await.unwrap().text().await.unwrap();
-    assert!(text.contains(r#"starter_http_requests_total{method="POST",route="/api/v1/tasks",status="201"} 1"#), "{text}");
+    assert!(
+        text.contains(r#"starter_http_requests_total{method="POST",route="/api/v1/tasks",status="201"} 1"#),
+        "{text}"
+    );
     assert!(text.contains(r#"starter_statement_items_total{store="tasks"} 1"#), "{text}");
 
     // The change feed needs a moment to prove itself.
