@@ -19,6 +19,7 @@ mod cors;
 mod docs;
 mod edge;
 mod endpoint;
+mod files;
 mod headers;
 mod health;
 mod idempotency;
@@ -65,16 +66,14 @@ pub fn routes() -> Vec<Endpoint> {
         api_keys::endpoints(),
         audit::endpoints(),
         docs::endpoints(),
+        files::endpoints(),
         problems::endpoints(),
         profile::endpoints(),
-        sessions::endpoints(),
-        users::endpoints(),
-        docs::endpoints(),
-        problems::endpoints(),
-        sessions::endpoints(),
-        tasks::endpoints(),
         queues::endpoints(),
         schedules::endpoints(),
+        sessions::endpoints(),
+        tasks::endpoints(),
+        users::endpoints(),
     ];
     operations().into_iter().chain(resources.into_iter().flatten()).collect()
 }

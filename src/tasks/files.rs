@@ -54,6 +54,21 @@ impl Files {
         self.directory.join(task.to_string())
     }
 
+    /// The task's file and its length; `None` when there is none.
+    ///
+    /// # Errors
+    /// As the file system tells.
+    pub async fn open(&self, task: TaskId) -> io::Result<Option<(File, u64)>> {
+        match File::open(self.path(task)).await {
+            Ok(file) => {
+                let length = file.metadata().await?.len();
+                Ok(Some((file, length)))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Deletes files that are older than this. Tells how many there were.
     ///
     /// # Errors

@@ -35,6 +35,7 @@ use actix::{Actor, AsyncContext as _, Context, Handler, Message, WrapFuture as _
 
 use super::reply::Answer;
 use crate::domain::Result;
+pub use crate::tasks::files::Files;
 pub use bell::Bell;
 pub use drain::Drained;
 pub use outfit::{files, services};

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::{Mode, failed};
 use crate::{
-    actors::system::Actors,
+    actors::{system::Actors, worker},
     cli::{Failure, Outcome},
     config::Config,
     http::{self, Draining, Endpoint, Settings, metrics::Metrics},
@@ -57,7 +57,7 @@ impl Listener {
         settings.metrics.register(&mut registry);
         registry.register_collector(Box::new(actors.figures.clone()));
         let metrics = Metrics::new(registry, config.telemetry.metrics_public);
-        let (actors, shown) = (actors.clone(), draining.clone());
+        let (actors, shown, files) = (actors.clone(), draining.clone(), worker::files(&config.worker));
         let state = move |services: &mut web::ServiceConfig| {
             services
                 .app_data(web::Data::new(actors.sessions.clone()))
@@ -65,6 +65,7 @@ impl Listener {
                 .app_data(web::Data::new(actors.accounts.clone()))
                 .app_data(web::Data::new(actors.dispatcher.clone()))
                 .app_data(web::Data::new(actors.intake.clone()))
+                .app_data(web::Data::new(files.clone()))
                 .app_data(web::Data::new(actors.watchdog.clone()))
                 .app_data(web::Data::new(actors.revoker.clone()))
                 .app_data(web::Data::new(metrics.clone()))
