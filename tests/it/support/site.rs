@@ -10,8 +10,9 @@ use starter::{
     actors::{api_keys::IssueKey, dispatcher::Intake},
     domain::{Permission, UserId, api_key::KeyName, issued_key::NewKey},
     http::{self, Draining, Settings},
-    tasks::Registry,
+    tasks::{Registry, files::Files},
 };
+use tempfile::TempDir;
 
 use super::{
     db::TestDatabase,
@@ -28,6 +29,8 @@ pub(crate) struct Site {
     client: Client,
     handle: ServerHandle,
     thread: Option<thread::JoinHandle<()>>,
+    /// What tasks made.
+    pub(crate) files: TempDir,
 }
 
 /// An answer, read to its end.
@@ -74,11 +77,14 @@ impl Site {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let (tell, told) = mpsc::channel();
         let (live, of) = (desk.live, stores.clone());
+        let files = tempfile::tempdir().unwrap();
+        let shelf = Files::new(files.path().to_owned());
         let thread = thread::spawn(move || {
             actix_rt::System::new().block_on(async move {
                 let state = move |services: &mut web::ServiceConfig| {
                     services
                         .app_data(web::Data::new(live.clone()))
+                        .app_data(web::Data::new(shelf.clone()))
                         .app_data(web::Data::new(accounts.clone()))
                         .app_data(web::Data::new(Intake::new(Registry::builtin())))
                         .app_data(web::Data::new(of.sessions.clone()))
@@ -96,7 +102,7 @@ impl Site {
         // reqwest wants one even for plain HTTP; a second installation changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
-        Self { database, stores, base, client, handle, thread: Some(thread) }
+        Self { database, stores, base, client, handle, thread: Some(thread), files }
     }
 
     /// Without a credential.
