@@ -31,6 +31,8 @@ mod process;
 mod query_plans;
 mod revocation;
 mod sessions;
+#[cfg(feature = "fault-injection")]
+mod supervision;
 mod support;
 mod tasks_cli;
 mod tasks_dispatcher;

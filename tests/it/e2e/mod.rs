@@ -1,12 +1,14 @@
 //! The real binary, as a user runs it: started, asked over HTTP, stopped by signals, killed.
 
 mod kill;
+mod soak;
 mod stop;
 mod tour;
 
 use std::{
     fs,
     process::{Child, Command, Stdio},
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -145,8 +147,12 @@ impl Drop for Running {
     }
 }
 
+/// One for the process, which keeps its connections.
 fn client() -> reqwest::Client {
-    // Fails when it is done already.
-    let _done = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().timeout(LONG).build().unwrap()
+    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
+        // Fails when it is done already.
+        let _done = rustls::crypto::ring::default_provider().install_default();
+        reqwest::Client::builder().timeout(LONG).pool_max_idle_per_host(0).build().unwrap()
+    });
+    CLIENT.clone()
 }
