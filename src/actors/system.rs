@@ -87,6 +87,10 @@ pub struct Actors {
     pub intake: Intake,
     /// What drains the queue, in the modes that do.
     pub worker: Option<Live<TaskWorker>>,
+    /// What hears of changes.
+    pub change_feed: Live<ChangeFeed>,
+    /// What must happen once for all processes.
+    pub maintenance: Live<Maintenance>,
     /// All of them.
     pub watchdog: Live<Watchdog>,
     /// Takes rights away for good.
@@ -131,19 +135,18 @@ impl Stage<'_> {
         live
     }
 
-    fn change_feed(&mut self, memories: [Memory; 2]) -> Feed {
+    fn change_feed(&mut self, memories: [Memory; 2]) -> (Feed, Live<ChangeFeed>) {
         let Ground { direct, credentials, .. } = self.ground;
         let feed = Feed::new(direct.clone(), credentials.clone(), memories, &[TASKS]);
         let (kept, store) = (feed.clone(), self.store.clone());
-        self.start("ChangeFeed", &store, move || ChangeFeed::new(kept.clone()));
-        feed
+        (feed, self.start("ChangeFeed", &store, move || ChangeFeed::new(kept.clone())))
     }
 
-    fn credentials(&mut self) -> (Live<SessionStore>, Live<ApiKeyVerifier>, Feed) {
+    fn credentials(&mut self) -> (Live<SessionStore>, Live<ApiKeyVerifier>, Feed, Live<ChangeFeed>) {
         let Ground { config, credentials, pool, .. } = self.ground;
         let memory = || if config.auth.cache { Memory::new() } else { Memory::none() };
         let memories = [memory(), memory()];
-        let feed = self.change_feed(memories.clone());
+        let (feed, change_feed) = self.change_feed(memories.clone());
         let revoker = Revoker::new(feed.clone());
         let [of_sessions, of_keys] = memories;
         let lifetime = Lifetime {
@@ -161,6 +164,7 @@ impl Stage<'_> {
             self.start("SessionStore", &store, move || SessionStore::new(sessions.clone())),
             self.start("ApiKeyVerifier", &store, move || ApiKeyVerifier::new(keys.clone())),
             feed,
+            change_feed,
         )
     }
 
@@ -179,9 +183,9 @@ impl Stage<'_> {
         self.start("TaskDispatcher", &store, move || TaskDispatcher::new(dispatch.clone()))
     }
 
-    fn maintenance(&mut self) {
+    fn maintenance(&mut self) -> Live<Maintenance> {
         let (upkeep, work) = (self.ground.upkeep.clone(), self.work.clone());
-        self.start("Maintenance", &work, move || Maintenance::on(&upkeep));
+        self.start("Maintenance", &work, move || Maintenance::on(&upkeep))
     }
 
     fn worker(&mut self) -> Option<(Shift, Live<TaskWorker>)> {
@@ -233,14 +237,14 @@ impl Actors {
             figures: Vec::new(),
         };
         let threads = vec![stage.store.clone(), stage.work.clone()];
-        let (sessions, api_keys, feed) = stage.credentials();
+        let (sessions, api_keys, feed, change_feed) = stage.credentials();
         let revoker = Revoker::new(feed.clone());
         let accounts = stage.accounts(&sessions, &revoker);
         let (shift, worker) = stage.worker().unzip();
         let bell = shift.as_ref().map(Shift::bell).unwrap_or_default();
         let intake = Intake::new(ground.registry.clone());
         let dispatcher = stage.dispatcher(&intake, &bell);
-        stage.maintenance();
+        let maintenance = stage.maintenance();
         if let Some(news) = feed.subscribe(TASKS) {
             ground.runtime.spawn(ring(news, bell));
         }
@@ -255,6 +259,8 @@ impl Actors {
             dispatcher,
             intake,
             worker,
+            change_feed,
+            maintenance,
             watchdog,
             revoker,
             feed,

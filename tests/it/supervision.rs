@@ -23,6 +23,9 @@ use crate::support::{db::TestDatabase, eventually};
 
 const LONG: Duration = Duration::from_secs(60);
 
+/// An actor's name, and what makes it panic.
+type Crashing<'a> = (&'static str, Box<dyn Fn() + 'a>);
+
 async fn start(database: &TestDatabase) -> Actors {
     let runtime = Arc::new(Runtime::new().unwrap());
     let cheap = [("STARTER__AUTH__ARGON2_MEMORY_KIB", "64"), ("STARTER__AUTH__ARGON2_ITERATIONS", "1")];
@@ -61,7 +64,7 @@ fn every_actor_that_panics_is_replaced_and_the_process_is_ready_again() {
     actix_rt::System::new().block_on(async {
         let database = TestDatabase::create().await;
         let actors = start(&database).await;
-        let crashes: [(&str, Box<dyn Fn()>); 7] = [
+        let crashes: [Crashing<'_>; 7] = [
             ("SessionStore", Box::new(|| actors.sessions.inject(Crash))),
             ("ApiKeyVerifier", Box::new(|| actors.api_keys.inject(Crash))),
             ("Accounts", Box::new(|| actors.accounts.inject(Crash))),
