@@ -192,6 +192,7 @@ impl Stage<'_> {
         let Ground { config, queue, registry, services, .. } = self.ground;
         let settings = worker::Settings::from(&config.worker);
         let shift = Shift::new(queue.clone()?, registry.clone(), Arc::clone(services), settings);
+        self.figures.push(worker::figures(&shift));
         let (on, work) = (shift.clone(), self.work.clone());
         Some((shift, self.start("TaskWorker", &work, move || TaskWorker::on(&on))))
     }

@@ -12,6 +12,7 @@
 //! | `watch` | looking after what runs: cancels, progress, handlers that hang |
 //! | `drain` | stopping in good order |
 //! | `outfit` | what handlers may use |
+//! | `figures` | what `/metrics` shows |
 //!
 //! Who speaks to it: the root (`Drain`), health and metrics (`Census`), and everybody who rings its [`Bell`].
 //! When it dies: attempts go on, their outcomes are written, and a claim that is under way is finished, for all of that
@@ -24,6 +25,7 @@ mod bell;
 mod clock;
 mod drain;
 mod fetch;
+mod figures;
 mod lease;
 mod outfit;
 mod rate;
@@ -38,6 +40,7 @@ use crate::domain::Result;
 pub use crate::tasks::files::Files;
 pub use bell::Bell;
 pub use drain::Drained;
+pub use figures::figures;
 pub use outfit::{files, services};
 pub use shift::{Settings, Shift, Standing};
 
