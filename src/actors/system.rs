@@ -52,6 +52,9 @@ pub struct Ground {
     pub config: Arc<Config>,
     /// Statements, connection drivers and tasks run on it.
     pub runtime: Arc<Runtime>,
+    /// Verified credentials are remembered. A process that few callers speak to does better without: as long as nobody
+    /// else remembers anything, revocations need not wait.
+    pub remembers: bool,
     /// For recognising callers, so that slow requests cannot keep people from being recognised.
     pub credentials: Pool,
     /// For the worker's own statements, so that handlers cannot silence it; without it, no worker is started.
@@ -143,8 +146,8 @@ impl Stage<'_> {
     }
 
     fn credentials(&mut self) -> (Live<SessionStore>, Live<ApiKeyVerifier>, Feed, Live<ChangeFeed>) {
-        let Ground { config, credentials, pool, .. } = self.ground;
-        let memory = || if config.auth.cache { Memory::new() } else { Memory::none() };
+        let Ground { config, credentials, pool, remembers, .. } = self.ground;
+        let memory = || if *remembers { Memory::new() } else { Memory::none() };
         let memories = [memory(), memory()];
         let (feed, change_feed) = self.change_feed(memories.clone());
         let revoker = Revoker::new(feed.clone());

@@ -1,11 +1,13 @@
 //! Hot statements keep a good plan, whether PostgreSQL looks at their arguments or not.
 
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use sha2::{Digest as _, Sha256};
 use starter::{
     db,
     domain::{
-        UserId,
+        Credential, SessionId, UserId,
         idempotency::{Answer, IdempotencyKey},
+        token::TokenHash,
     },
 };
 
@@ -74,4 +76,66 @@ async fn counting_does_not_read_the_finished_ones() {
     db::tasks::depths(&mut connection).await.unwrap();
     db::tasks::oldest_due(&mut connection).await.unwrap();
     assert_eq!(scans(&mut connection).await, 0);
+}
+
+/// 20,000 users, each with a session and a key.
+const CREDENTIALS: &str = "
+    insert into users (id, username, username_canon, email, email_canon, password_hash)
+    select gen_random_uuid(), 'u' || n, 'u' || n, n || '@e.com', n || '@e.com', 'x' from generate_series(1, 20000) n;
+    insert into sessions (id, user_id, token_hash, auth_version, last_seen_at, idle_expires_at, expires_at)
+    select gen_random_uuid(), id, sha256(username::bytea), 0, now() - interval '1 hour', now() + interval '1 hour',
+        now() + interval '1 hour' from users;
+    insert into api_keys (id, name, key_hash, key_prefix, created_by, previous_key_hash, previous_expires_at)
+    select gen_random_uuid(), 'k', sha256(('k' || username)::bytea), 'key_', id, sha256(('p' || username)::bytea),
+        now() + interval '1 hour' from users;
+    analyze";
+
+/// Rows read by scans of whole tables, of credentials.
+async fn credentials_scanned(connection: &mut AsyncPgConnection) -> i64 {
+    #[derive(diesel::QueryableByName)]
+    struct Scanned {
+        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        rows: i64,
+    }
+    let text = "select coalesce(sum(seq_tup_read), 0)::int8 as rows from pg_stat_xact_user_tables
+                where relname in ('users', 'sessions', 'api_keys')";
+    let scanned: Scanned = diesel::sql_query(text).get_result(connection).await.unwrap();
+    scanned.rows
+}
+
+fn hashes(prefix: &str, count: usize) -> Vec<TokenHash> {
+    let hash = |n| TokenHash(Sha256::digest(format!("{prefix}u{n}")).into());
+    (1..=count).map(hash).collect()
+}
+
+#[tokio::test]
+async fn recognising_callers_reads_no_whole_table() {
+    let database = TestDatabase::create().await;
+    database.sql(CREDENTIALS).await;
+    for mode in ["force_custom_plan", "force_generic_plan"] {
+        let mut connection = database.connection().await;
+        connection.batch_execute(&format!("set plan_cache_mode = {mode}; begin")).await.unwrap();
+        let connection = &mut connection;
+        for count in [1, 30, 256] {
+            let found = db::sessions::find_valid(connection, &hashes("", count)).await.unwrap();
+            assert_eq!(found.len(), count);
+            for prefix in ["k", "p"] {
+                let found = db::api_keys::find_valid(connection, &hashes(prefix, count)).await.unwrap();
+                assert_eq!(found.len(), count);
+            }
+            assert_eq!(credentials_scanned(connection).await, 0, "{count}, {mode}");
+        }
+        let found = db::sessions::find_valid(connection, &hashes("", 256)).await.unwrap();
+        let ids: Vec<SessionId> = found
+            .iter()
+            .map(|found| match found.caller.credential {
+                Credential::Session { id, .. } => id,
+                Credential::ApiKey { .. } => panic!("{found:?}"),
+            })
+            .collect();
+        let minute = std::time::Duration::from_secs(60);
+        assert_eq!(db::sessions::touch(connection, &ids, minute, minute).await.unwrap(), 256);
+        assert_eq!(db::sessions::sweep(connection, 100).await.unwrap(), 0);
+        assert_eq!(credentials_scanned(connection).await, 0, "activity, {mode}");
+    }
 }

@@ -107,6 +107,7 @@ async fn prepare(
     let ground = Ground {
         config: Arc::clone(config),
         runtime: Arc::clone(runtime),
+        remembers: config.auth.cache && mode != Mode::Worker,
         credentials,
         queue,
         pool,
