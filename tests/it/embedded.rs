@@ -21,7 +21,8 @@ use tempfile::TempDir;
 const LONG: Duration = Duration::from_secs(60);
 
 /// A directory that the server's account can reach, also when these tests run as root.
-fn directory() -> (TempDir, PathBuf) {
+/// A place for a cluster, where also the account that runs PostgreSQL may go.
+pub(crate) fn directory() -> (TempDir, PathBuf) {
     let parent = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
     let directory = parent.path().join("postgres");
     (parent, directory)

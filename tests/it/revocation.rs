@@ -17,6 +17,7 @@ use starter::{
         change_feed::{News, TASKS},
         sessions::{CloseAllSessions, CloseSession, RefreshSession},
     },
+    db::{Session, Target, embedded::Cluster, migrate},
     domain::{
         Caller, Error, Forget, Permission, Permissions, Result, UserId,
         api_key::{ApiKeySecret, KeyName},
@@ -28,7 +29,7 @@ use starter::{
 use crate::support::{
     db::TestDatabase,
     eventually,
-    stores::{LIFETIME, Stores, origin},
+    stores::{HASH, LIFETIME, Stores, origin},
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -520,4 +521,65 @@ async fn a_store_and_a_feed_that_panicked_serve_again() {
     here.sessions.replace(Silence::Dead);
     here.change_feed.replace(Silence::Dead);
     warm(&here, &session.token).await;
+}
+
+#[actix_rt::test]
+async fn a_database_that_restarts_brings_nothing_back_and_costs_nobody_his_session() {
+    let (_parent, directory) = crate::embedded::directory();
+    let start = async || {
+        let directory = directory.clone();
+        tokio::task::spawn_blocking(move || Cluster::start(&directory).unwrap()).await.unwrap()
+    };
+    let stop =
+        async |cluster: Cluster| tokio::task::spawn_blocking(move || cluster.stop().unwrap()).await.unwrap();
+    let cluster = start().await;
+    let target = Target::parse(&cluster.url().into()).unwrap();
+    migrate::run(&target).await.unwrap();
+    let process = async || Stores::start_at(target.clone(), LIFETIME, true, target.clone()).await;
+    let processes = [process().await, process().await];
+    let [here, there] = &processes;
+    let user = UserId::new();
+    let mut connection =
+        target.dial(Session { connect_timeout: LONG, statement_timeout: None }).await.unwrap();
+    diesel::sql_query(format!(
+        "insert into users (id, username, username_canon, email, email_canon, password_hash) \
+         values ('{user}', 'alice', 'alice', 'a@b.c', 'a@b.c', '{HASH}')"
+    ))
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    drop(connection);
+    let (good, dead) = (here.open(user).await, here.open(user).await);
+    warm(there, &good.token).await;
+    warm(there, &dead.token).await;
+    let by = here.resolve(&dead.token).await.unwrap();
+    here.sessions.ask(CloseSession { id: dead.id, by, origin: origin() }).await.unwrap();
+    let (done, away) = (Cell::new(false), Cell::new(0));
+    let watch = async |process: &Stores| {
+        while !done.get() {
+            assert!(process.resolve(&dead.token).await.is_err(), "revoked, and accepted");
+            match process.resolve(&good.token).await {
+                Ok(_) => {}
+                Err(Error::Unavailable { .. }) => away.set(away.get() + 1),
+                Err(other) => panic!("good, and refused: {other:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let restart = async {
+        stop(cluster).await;
+        eventually(LONG, async || away.get() > 0).await;
+        let cluster = start().await;
+        for process in &processes {
+            eventually(LONG, async || process.resolve(&good.token).await.is_ok()).await;
+            warm(process, &good.token).await;
+        }
+        done.set(true);
+        cluster
+    };
+    let (cluster, (), ()) = tokio::join!(restart, watch(here), watch(there));
+    let by = here.resolve(&good.token).await.unwrap();
+    here.sessions.ask(CloseSession { id: good.id, by, origin: origin() }).await.unwrap();
+    assert!(refused(&there.resolve(&good.token).await), "the rule holds as before");
+    stop(cluster).await;
 }

@@ -60,10 +60,19 @@ impl Stores {
         remembers: bool,
         listen_at: Target,
     ) -> Self {
+        Self::start_at(database.target(), lifetime, remembers, listen_at).await
+    }
+
+    /// A process whose database is at `target`.
+    pub(crate) async fn start_at(
+        target: Target,
+        lifetime: Lifetime,
+        remembers: bool,
+        listen_at: Target,
+    ) -> Self {
         let runtime = Arc::new(Runtime::new().unwrap());
         // Not to be dropped within an asynchronous test.
         std::mem::forget(Arc::clone(&runtime));
-        let target = database.target();
         let limits =
             Limits { max_connections: 4, connect_timeout: Duration::from_secs(30), ..Limits::default() };
         let dial = async move { db::connect(&target, limits).await.unwrap() };
