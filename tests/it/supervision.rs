@@ -37,6 +37,7 @@ async fn start(database: &TestDatabase) -> Actors {
     let hashers = Hashers::start((&config.auth).into()).unwrap();
     let registry = Registry::builtin();
     let ground = Ground {
+        remembers: config.auth.cache,
         credentials: pool.clone(),
         queue: Some(pool.clone()),
         direct: database.target(),
