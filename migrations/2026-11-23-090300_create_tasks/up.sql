@@ -149,6 +149,7 @@ create table task_events (
 );
 comment on table task_events is 'Changes of tasks in batches, kept for an hour, for those who listen.';
 create index task_events_at on task_events (at);
+create index task_events_order on task_events (xid, id);
 
 create table task_events_wanted (
     only_row boolean primary key default true check (only_row),

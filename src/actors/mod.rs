@@ -21,6 +21,7 @@ pub mod reply;
 pub mod revocation;
 pub mod sessions;
 pub mod system;
+pub mod task_events;
 pub mod threads;
 pub mod vital;
 pub mod watchdog;

@@ -28,6 +28,7 @@ use super::{
     memory::Memory,
     revocation::Revoker,
     sessions::{SessionStore, Sessions},
+    task_events::{Events, TaskEvents},
     threads::Thread,
     vital::Watched,
     watchdog::{self, Patience, Roster, Watchdog},
@@ -86,6 +87,8 @@ pub struct Actors {
     pub accounts: Live<Accounts>,
     /// Tasks.
     pub dispatcher: Live<TaskDispatcher>,
+    /// What happens to tasks, for those who listen.
+    pub task_events: Live<TaskEvents>,
     /// Checks requests for tasks.
     pub intake: Intake,
     /// What drains the queue, in the modes that do.
@@ -186,6 +189,11 @@ impl Stage<'_> {
         self.start("TaskDispatcher", &store, move || TaskDispatcher::new(dispatch.clone()))
     }
 
+    fn task_events(&mut self, feed: &Feed) -> Live<TaskEvents> {
+        let (events, store) = (Events::new(self.ground.pool.clone(), feed.clone()), self.store.clone());
+        self.start("TaskEvents", &store, move || TaskEvents::new(events.clone()))
+    }
+
     fn maintenance(&mut self) -> Live<Maintenance> {
         let (upkeep, work) = (self.ground.upkeep.clone(), self.work.clone());
         self.start("Maintenance", &work, move || Maintenance::on(&upkeep))
@@ -248,6 +256,7 @@ impl Actors {
         let bell = shift.as_ref().map(Shift::bell).unwrap_or_default();
         let intake = Intake::new(ground.registry.clone());
         let dispatcher = stage.dispatcher(&intake, &bell);
+        let task_events = stage.task_events(&feed);
         let maintenance = stage.maintenance();
         if let Some(news) = feed.subscribe(TASKS) {
             ground.runtime.spawn(ring(news, bell));
@@ -261,6 +270,7 @@ impl Actors {
             api_keys,
             accounts,
             dispatcher,
+            task_events,
             intake,
             worker,
             change_feed,

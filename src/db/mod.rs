@@ -25,6 +25,7 @@ mod sessions_open;
 mod statement;
 pub mod sweep;
 pub mod target;
+pub mod task_events;
 pub mod tasks;
 pub mod throttle;
 mod tls;

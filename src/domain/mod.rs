@@ -21,6 +21,7 @@ pub mod queue;
 pub mod schedule;
 pub mod session;
 pub mod task;
+pub mod task_event;
 pub mod task_request;
 pub mod task_stats;
 pub mod throttle;

@@ -36,6 +36,7 @@ mod supervision;
 mod support;
 mod tasks_cli;
 mod tasks_dispatcher;
+mod tasks_events;
 mod tasks_http;
 mod tasks_insert;
 mod tasks_once;

@@ -64,6 +64,7 @@ impl Listener {
                 .app_data(web::Data::new(actors.api_keys.clone()))
                 .app_data(web::Data::new(actors.accounts.clone()))
                 .app_data(web::Data::new(actors.dispatcher.clone()))
+                .app_data(web::Data::new(actors.task_events.clone()))
                 .app_data(web::Data::new(actors.intake.clone()))
                 .app_data(web::Data::new(files.clone()))
                 .app_data(web::Data::new(actors.watchdog.clone()))

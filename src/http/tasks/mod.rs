@@ -1,6 +1,7 @@
 //! `/api/v1/tasks`: work that is done in the background.
 
 mod create;
+mod events;
 mod read;
 mod stats;
 
@@ -21,7 +22,10 @@ use crate::{
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let here = vec![endpoint!(cancel), endpoint!(retry), endpoint!(delete)];
-    [create::endpoints(), read::endpoints(), stats::endpoints(), here].into_iter().flatten().collect()
+    [create::endpoints(), read::endpoints(), stats::endpoints(), events::endpoints(), here]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 type Dispatcher = web::Data<Live<TaskDispatcher>>;

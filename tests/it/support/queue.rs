@@ -4,8 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use starter::{
     actors::{
+        change_feed::{ChangeFeed, Feed, TASKS},
         dispatcher::{Dispatch, Intake, TaskDispatcher},
         live::{Live, Reach},
+        memory::Memory,
+        task_events::{Events, TaskEvents},
         threads::Thread,
         worker::Bell,
     },
@@ -25,6 +28,7 @@ use super::db::TestDatabase;
 pub(crate) struct Desk {
     pub(crate) live: Live<TaskDispatcher>,
     pub(crate) dispatch: Dispatch,
+    pub(crate) events: Live<TaskEvents>,
 }
 
 impl Desk {
@@ -38,11 +42,20 @@ impl Desk {
         let dial = async move { db::connect(&target, limits).await.unwrap() };
         let pool = runtime.spawn(dial).await.unwrap();
         let (thread, alarm) = (Thread::start("test", &runtime), Arc::new(Notify::new()));
-        let dispatch = Dispatch::new(pool, Intake::new(Registry::builtin()), Bell::default());
+        let dispatch = Dispatch::new(pool.clone(), Intake::new(Registry::builtin()), Bell::default());
         let reach = Reach { name: "TaskDispatcher", capacity: 4_096, patience: Duration::from_secs(60) };
+        let feed = Feed::new(database.target(), pool.clone(), [Memory::none(), Memory::none()], &[TASKS]);
+        let (events, connected) = (Events::new(pool, feed.clone()), feed);
+        let feed_reach = Reach { name: "ChangeFeed", ..reach };
+        // Lives as long as the actors' thread.
+        std::mem::forget(Live::start(feed_reach, &thread, &alarm, move || {
+            ChangeFeed::new(connected.clone())
+        }));
+        let events_reach = Reach { name: "TaskEvents", ..reach };
+        let events = Live::start(events_reach, &thread, &alarm, move || TaskEvents::new(events.clone()));
         let made = dispatch.clone();
         let live = Live::start(reach, &thread, &alarm, move || TaskDispatcher::new(made.clone()));
-        Self { live, dispatch }
+        Self { live, dispatch, events }
     }
 }
 

@@ -76,7 +76,7 @@ impl Site {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let (tell, told) = mpsc::channel();
-        let (live, of) = (desk.live, stores.clone());
+        let (live, events, of) = (desk.live, desk.events, stores.clone());
         let files = tempfile::tempdir().unwrap();
         let shelf = Files::new(files.path().to_owned());
         let thread = thread::spawn(move || {
@@ -86,6 +86,7 @@ impl Site {
                         .app_data(web::Data::new(live.clone()))
                         .app_data(web::Data::new(shelf.clone()))
                         .app_data(web::Data::new(accounts.clone()))
+                        .app_data(web::Data::new(events.clone()))
                         .app_data(web::Data::new(Intake::new(Registry::builtin())))
                         .app_data(web::Data::new(of.sessions.clone()))
                         .app_data(web::Data::new(of.keys.clone()));

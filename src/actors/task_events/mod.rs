@@ -1,0 +1,157 @@
+//! `TaskEvents`: what happens to tasks, for all who listen in this process.
+//!
+//! One look at the database feeds them all: when a notification says that something was recorded, and every second. Who
+//! comes back with a bookmark is first told what he missed, then goes on with the others. When the actor dies, its
+//! listeners wait for the next one, which goes on where it ended. docs/queue.md tells what the order of events is and
+//! why none is lost.
+
+mod hub;
+mod listener;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use actix::{
+    Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message,
+    WrapFuture as _,
+};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
+
+pub use self::listener::{Listening, News};
+use super::{change_feed::Feed, reply::Answer};
+use crate::{
+    db::Pool,
+    domain::{
+        Reach, Result,
+        task_event::{Bookmark, Changes},
+    },
+};
+
+/// How long changes are recorded after the last look of a process with listeners: they may come back.
+const RECORDED: Duration = Duration::from_secs(3_600);
+/// How old a bookmark may be: less than that, since what is recorded is kept for as long.
+const BOOKMARK_AGE: Duration = Duration::from_secs(3_000);
+/// Without any event.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+/// Statements' changes that a slow listener may be behind before he has to read them from the database.
+const BACKLOG: usize = 512;
+/// What one listener has not taken yet.
+const UNREAD: usize = 256;
+
+/// The events of one process. Cheap to clone; outlives the actor.
+#[derive(Clone)]
+pub struct Events(Arc<Shared>);
+
+struct Shared {
+    pool: Pool,
+    feed: Feed,
+    listeners: AtomicUsize,
+    /// The first listener is there.
+    arrived: Notify,
+    live: broadcast::Sender<Live>,
+    /// Everything before this was told; `None` while the hub does not look.
+    reached: watch::Sender<Option<Bookmark>>,
+}
+
+/// What one statement changed, and the look that found it.
+#[derive(Clone)]
+struct Live {
+    changes: Arc<Changes>,
+    /// Transactions before this one had ended then.
+    horizon: i64,
+    /// Seconds since 1970, by the database's clock.
+    at: i64,
+}
+
+impl Events {
+    /// Of the tasks in the database of `pool`. `feed` tells when to look.
+    pub fn new(pool: Pool, feed: Feed) -> Self {
+        Self(Arc::new(Shared {
+            pool,
+            feed,
+            listeners: AtomicUsize::new(0),
+            arrived: Notify::new(),
+            live: broadcast::Sender::new(BACKLOG),
+            reached: watch::Sender::new(None),
+        }))
+    }
+
+    /// How many listen.
+    pub fn listeners(&self) -> usize {
+        self.0.listeners.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").field("listeners", &self.listeners()).finish_non_exhaustive()
+    }
+}
+
+/// The actor: looks while somebody listens.
+#[derive(Debug)]
+pub struct TaskEvents {
+    events: Events,
+    work: Option<tokio::task::AbortHandle>,
+}
+
+impl TaskEvents {
+    /// One that goes on with these.
+    pub fn new(events: Events) -> Self {
+        Self { events, work: None }
+    }
+}
+
+impl Actor for TaskEvents {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        let shared = Arc::clone(&self.events.0);
+        let work = tokio::spawn(async move { hub::run(&shared).await });
+        self.work = Some(work.abort_handle());
+        // It ends by a panic only: then the actor ends too, and the watchdog starts another.
+        context.spawn(
+            async move {
+                let _ended = work.await;
+            }
+            .into_actor(self)
+            .map(|(), _, context: &mut Self::Context| context.stop()),
+        );
+    }
+}
+
+impl Drop for TaskEvents {
+    fn drop(&mut self) {
+        if let Some(work) = &self.work {
+            work.abort();
+        }
+    }
+}
+
+crate::vital!(TaskEvents);
+
+/// Listens from now on, or from a bookmark on.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Listening>")]
+pub struct Listen {
+    /// To the events of which tasks.
+    pub reach: Reach,
+    /// Where the caller was before.
+    pub after: Option<Bookmark>,
+}
+
+impl Handler<Listen> for TaskEvents {
+    type Result = Answer<Listening>;
+
+    fn handle(&mut self, Listen { reach, after }: Listen, _: &mut Self::Context) -> Self::Result {
+        let (tell, told) = mpsc::channel(UNREAD);
+        tokio::spawn(listener::serve(Arc::clone(&self.events.0), reach, after, tell));
+        Answer::Now(Ok(told))
+    }
+}
