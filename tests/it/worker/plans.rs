@@ -96,6 +96,8 @@ async fn no_statement_of_the_worker_reads_the_whole_table() {
 #[tokio::test]
 async fn a_plan_that_was_made_for_an_empty_table_serves_a_full_one() {
     let database = TestDatabase::create().await;
+    // Or it gathers statistics while the table is half full, on some days.
+    database.sql("alter table tasks set (autovacuum_enabled = false)").await;
     let mut connection = database.connection().await;
     let connection = &mut connection;
     for _ in 0..10 {
