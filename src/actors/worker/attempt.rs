@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, panic::AssertUnwindSafe, time::Duration};
 
-use futures_util::{FutureExt as _, future::BoxFuture};
+use futures_util::FutureExt as _;
 use serde_json::Value;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -32,26 +32,13 @@ enum Ended {
     Dropped,
 }
 
-pub(super) async fn make(
-    shift: Shift,
-    claim: Claim,
-    stop: CancellationToken,
-    progress: watch::Sender<Option<Value>>,
-) {
-    let work = attempt(shift, claim.clone(), stop, progress);
-    match claim.request_id {
-        Some(request_id) => telemetry::with_request_id(request_id, work).await,
-        None => work.await,
-    }
-}
-
-async fn attempt(
+/// Begins an attempt, as a task of its own.
+pub(super) fn begin(
     shift: Shift,
     mut claim: Claim,
     stop: CancellationToken,
     progress: watch::Sender<Option<Value>>,
 ) {
-    log::debug!(task_id:% = claim.id, task_type = claim.task_type, attempt = claim.attempt; "attempt begins");
     let context = Context::new(
         claim.id,
         claim.attempt,
@@ -62,9 +49,22 @@ async fn attempt(
         progress,
     );
     let payload = std::mem::take(&mut claim.payload);
-    let handler =
-        AssertUnwindSafe(async { shift.0.registry.start(&claim.task_type, payload, context).await });
-    let ended = bounded(handler.catch_unwind().boxed(), &stop, claim.timeout).await;
+    let request_id = claim.request_id.clone();
+    // Thousands begin in a second: the claim is in a box, so that what is spawned stays small.
+    let work = attempt(shift, Box::new(claim), payload, context, stop);
+    match request_id {
+        Some(request_id) => tokio::spawn(telemetry::with_request_id(request_id, work)),
+        None => tokio::spawn(work),
+    };
+}
+
+async fn attempt(shift: Shift, claim: Box<Claim>, payload: Value, context: Context, stop: CancellationToken) {
+    log::debug!(task_id:% = claim.id, task_type = claim.task_type, attempt = claim.attempt; "attempt begins");
+    let start = || shift.0.registry.start(&claim.task_type, payload, context);
+    let ended = match std::panic::catch_unwind(AssertUnwindSafe(start)) {
+        Ok(handler) => bounded(AssertUnwindSafe(handler).catch_unwind(), &stop, claim.timeout).await,
+        Err(_) => Ended::Panicked,
+    };
     let Some(left) = shift.leave(&claim.leased()) else {
         log::warn!(task_id:% = claim.id, task_type = claim.task_type; "a handler ended long after its time was up");
         return;
@@ -72,15 +72,17 @@ async fn attempt(
     let retry = shift.0.registry.get(&claim.task_type).map_or(RetryPolicy::DEFAULT, |known| known.retry);
     let ending = judge(ended, left.reason, &claim, &retry);
     tell(&claim, &ending);
+    let (leased, worker_id) = (claim.leased(), claim.worker_id);
+    drop(claim);
     if let Some(progress) = left.unwritten_progress() {
-        shift.write_progress(&[(claim.leased(), progress)]).await;
+        Box::pin(shift.write_progress(&[(leased, progress)])).await;
     }
-    shift.report(claim.leased(), claim.worker_id, ending).await;
+    shift.report(leased, worker_id, ending).await;
 }
 
 /// Runs the handler until it ends, its time is up, or it was told to stop and did not.
 async fn bounded(
-    mut handler: BoxFuture<'_, std::thread::Result<Outcome>>,
+    mut handler: impl Future<Output = std::thread::Result<Outcome>> + Unpin,
     stop: &CancellationToken,
     time: Duration,
 ) -> Ended {

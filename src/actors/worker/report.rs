@@ -15,7 +15,7 @@ use crate::{
         queue::{self, Stopping},
     },
     domain::{
-        Result,
+        Error, Result,
         attempt::{Leased, Stopped, WorkerId},
         task::Status,
     },
@@ -95,7 +95,10 @@ impl Reports {
 impl Shift {
     /// Writes down how the attempt ended, and tries again for as long as the task may still be this worker's.
     pub(super) async fn report(&self, leased: Leased, worker_id: WorkerId, ending: Ending) {
-        let written = self.write_until_settled(leased, worker_id, ending).await;
+        let written = match self.0.reports.write(leased, ending.clone()).await {
+            Ok(written) => written,
+            Err(error) => Box::pin(self.write_until_settled(leased, worker_id, ending, error)).await,
+        };
         match written {
             Some(Status::Scheduled | Status::Retrying) => self.0.bell.scheduled(),
             Some(Status::Pending) => self.0.bell.due(),
@@ -110,13 +113,10 @@ impl Shift {
         leased: Leased,
         worker_id: WorkerId,
         mut ending: Ending,
+        mut error: Error,
     ) -> Option<Status> {
         let (began, mut pause) = (Instant::now(), FIRST_PAUSE);
         loop {
-            let error = match self.0.reports.write(leased, ending.clone()).await {
-                Ok(written) => return written,
-                Err(error) => error,
-            };
             let ours = self.desk().registration.is_some_and(|now| now.id == worker_id);
             if !ours && began.elapsed() > self.0.settings.lease {
                 return None;
@@ -128,6 +128,10 @@ impl Shift {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
+            error = match self.0.reports.write(leased, ending.clone()).await {
+                Ok(written) => return written,
+                Err(error) => error,
+            };
         }
     }
 
