@@ -59,8 +59,11 @@ async fn drain_once(
     concurrency: usize,
 ) -> (f64, f64) {
     let dialled = target.clone();
-    let pool =
-        runtime.spawn(async move { db::connect(&dialled, Limits::default()).await }).await.unwrap().unwrap();
+    let pool = runtime
+        .spawn(async move { db::connect(&dialled, Limits { scans: false, ..Limits::default() }).await })
+        .await
+        .unwrap()
+        .unwrap();
     let mut connection = pool.get_owned().await.unwrap();
     for statement in ["truncate tasks", "vacuum analyze tasks", "checkpoint"] {
         connection.batch_execute(statement).await.unwrap();

@@ -89,6 +89,7 @@ pub fn limits(config: &config::Database) -> Limits {
         idle_timeout: Duration::from_secs(config.idle_timeout_secs),
         max_lifetime: Duration::from_secs(config.max_lifetime_secs),
         statement_timeout: Duration::from_secs(config.statement_timeout_secs),
+        scans: true,
     }
 }
 

@@ -166,7 +166,7 @@ where
     T: Send + 'static,
     F: FnOnce(&mut Connection) -> Result<T> + Send + 'static,
 {
-    let session = Session { connect_timeout: Duration::from_secs(10), statement_timeout: None };
+    let session = Session { connect_timeout: Duration::from_secs(10), statement_timeout: None, scans: true };
     let connection = target.dial(session).await?;
     tokio::task::spawn_blocking(move || work(&mut Connection::from(connection)))
         .await

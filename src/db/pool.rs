@@ -29,6 +29,8 @@ pub struct Limits {
     pub max_lifetime: Duration,
     /// PostgreSQL cancels statements that take longer.
     pub statement_timeout: Duration,
+    /// See [`Session::scans`].
+    pub scans: bool,
 }
 
 impl Default for Limits {
@@ -41,6 +43,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(600),
             max_lifetime: Duration::from_secs(1800),
             statement_timeout: Duration::from_secs(10),
+            scans: true,
         }
     }
 }
@@ -80,6 +83,7 @@ pub async fn connect(target: &Target, limits: Limits) -> Result<Pool> {
     let session = Session {
         connect_timeout: limits.connect_timeout,
         statement_timeout: Some(limits.statement_timeout),
+        scans: limits.scans,
     };
     let first = wait_for(target, session).await?;
     let dialler = Dialler { target: target.clone(), session, runtime: Handle::current() };

@@ -43,6 +43,9 @@ pub struct Session {
     pub connect_timeout: Duration,
     /// PostgreSQL cancels a statement that takes longer; `None` leaves it all the time it needs.
     pub statement_timeout: Option<Duration>,
+    /// Whether statements may read whole tables where an index would do. Those of the queue take a thousand rows at once,
+    /// for which PostgreSQL would read a table of some ten thousand rows from end to end.
+    pub scans: bool,
 }
 
 impl Target {
@@ -154,9 +157,10 @@ impl Session {
     fn options(&self) -> String {
         let millis = |time: Duration| time.as_millis().to_string();
         format!(
-            "-c statement_timeout={} -c idle_in_transaction_session_timeout={} -c timezone=UTC",
+            "-c statement_timeout={} -c idle_in_transaction_session_timeout={} -c timezone=UTC{}",
             self.statement_timeout.map_or_else(|| "0".to_owned(), millis),
             millis(IDLE_IN_TRANSACTION),
+            if self.scans { "" } else { " -c enable_seqscan=off" },
         )
     }
 }

@@ -31,7 +31,7 @@ pub(crate) fn directory() -> (TempDir, PathBuf) {
 fn sql(url: &str, statements: &str) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let session = Session { connect_timeout: LONG, statement_timeout: None };
+        let session = Session { connect_timeout: LONG, statement_timeout: None, scans: true };
         let target = Target::parse(&url.into()).unwrap();
         let mut connection = target.dial(session).await.map_err(|error| error.to_string())?;
         connection.batch_execute(statements).await.map_err(|error| error.to_string())

@@ -19,7 +19,8 @@ use tempfile::TempDir;
 
 /// Every kind of character that a URL has to encode, and some that PostgreSQL would mind.
 const PASSWORD: &str = r#"a b@c:d/e?f&g=h#i%j'k"l\m{ü💩"#;
-const SESSION: Session = Session { connect_timeout: Duration::from_secs(30), statement_timeout: None };
+const SESSION: Session =
+    Session { connect_timeout: Duration::from_secs(30), statement_timeout: None, scans: true };
 
 /// A server that listens on localhost, asks for passwords, and shows a certificate for `localhost`.
 struct Server {

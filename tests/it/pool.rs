@@ -207,7 +207,7 @@ async fn connections_are_driven_by_the_runtime_that_made_the_pool() {
 
 #[tokio::test]
 async fn a_database_that_is_not_there_is_named_without_its_password() {
-    let session = Session { connect_timeout: Duration::from_secs(1), statement_timeout: None };
+    let session = Session { connect_timeout: Duration::from_secs(1), statement_timeout: None, scans: true };
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = SecretString::from(format!("postgres://user:hunter2@{nobody}/name"));
     let target = Target::parse(&url).unwrap();

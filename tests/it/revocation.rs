@@ -540,7 +540,7 @@ async fn a_database_that_restarts_brings_nothing_back_and_costs_nobody_his_sessi
     let [here, there] = &processes;
     let user = UserId::new();
     let mut connection =
-        target.dial(Session { connect_timeout: LONG, statement_timeout: None }).await.unwrap();
+        target.dial(Session { connect_timeout: LONG, statement_timeout: None, scans: true }).await.unwrap();
     diesel::sql_query(format!(
         "insert into users (id, username, username_canon, email, email_canon, password_hash) \
          values ('{user}', 'alice', 'alice', 'a@b.c', 'a@b.c', '{HASH}')"

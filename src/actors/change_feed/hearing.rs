@@ -18,8 +18,11 @@ use crate::{
 };
 
 /// For connecting.
-const CONNECT: Session =
-    Session { connect_timeout: Duration::from_secs(5), statement_timeout: Some(Duration::from_secs(5)) };
+const CONNECT: Session = Session {
+    connect_timeout: Duration::from_secs(5),
+    statement_timeout: Some(Duration::from_secs(5)),
+    scans: true,
+};
 /// Longer silence means that the connection is of no use: heartbeats come ten times a second.
 const SILENCE: Duration = Duration::from_secs(3);
 /// Pause before the second try to connect; doubles with each further one.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::shift::Shift;
+use super::{bookmark::Bookmarks, shift::Shift};
 use crate::{
     db::{PooledConnection, queue},
     domain::{
@@ -27,6 +27,7 @@ pub(super) struct Claiming {
     /// The queue to begin with, so that a full one does not starve the others.
     turn: usize,
     limited_at: Option<Instant>,
+    bookmarks: Bookmarks,
 }
 
 /// Claims whenever there is room and reason to look, until the shift is over.
@@ -101,6 +102,14 @@ async fn round(shift: Shift, room: usize) -> Result<Found> {
     Ok(if visit.left == 0 { Found::Plenty } else { Found::Little })
 }
 
+/// Whether a queue may have more than a claim brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// It did not begin at the front.
+    Again,
+    Done,
+}
+
 /// One round of claims.
 struct Visit<'a> {
     shift: &'a Shift,
@@ -120,12 +129,25 @@ impl Visit<'_> {
             if self.left == 0 {
                 break;
             }
-            let lease = Lease::draw();
-            let claimed =
-                queue::claim(&mut self.connection, self.worker_id, lease, queue, &types, self.left).await;
-            self.keep(claiming, lease, claimed).await?;
+            while self.left > 0 && self.look(claiming, queue, &types).await? == Look::Again {}
         }
         Ok(())
+    }
+
+    /// One claim, from the bookmark or from the front.
+    async fn look(&mut self, claiming: &mut Claiming, queue: &str, types: &[&str]) -> Result<Look> {
+        let (lease, wanted, began) = (Lease::draw(), self.left, Instant::now());
+        let whence = claiming.bookmarks.whence(queue, began);
+        let (connection, worker_id) = (&mut self.connection, self.worker_id);
+        let claimed = queue::claim_from(connection, worker_id, lease, queue, types, wanted, whence).await;
+        match &claimed {
+            Ok(claims) if claims.len() == wanted => {
+                claiming.bookmarks.put(queue, whence, claims, began, Instant::now());
+            }
+            _ => claiming.bookmarks.remove(queue),
+        }
+        self.keep(claiming, lease, claimed).await?;
+        Ok(if whence.is_some() { Look::Again } else { Look::Done })
     }
 
     async fn limited(&mut self, claiming: &mut Claiming) -> Result<()> {

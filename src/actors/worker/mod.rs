@@ -6,6 +6,7 @@
 //! | `shift` | what is known of the tasks at hand; outlives the actor |
 //! | `lease` | registering, and giving signs of life |
 //! | `fetch` | claiming due tasks |
+//! | `bookmark` | where in a queue the next claim begins |
 //! | `clock` | noticing that a task's time has come |
 //! | `attempt` | one attempt, from its claim to its outcome |
 //! | `report` | writing outcomes, many with one statement |
@@ -22,6 +23,7 @@
 
 mod attempt;
 mod bell;
+mod bookmark;
 mod clock;
 mod drain;
 mod fetch;

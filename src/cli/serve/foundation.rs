@@ -83,7 +83,8 @@ async fn prepare(
         let pool = db::connect(&target, database::limits(&laid.database)).await?;
         migrate_or_warn(&laid, &direct).await?;
         let credentials = db::connect(&target, database::credential_limits(&laid.database)).await?;
-        let of_worker = Limits { max_connections: QUEUE_CONNECTIONS, ..database::limits(&laid.database) };
+        let of_worker =
+            Limits { max_connections: QUEUE_CONNECTIONS, scans: false, ..database::limits(&laid.database) };
         let queue = if mode.works() { Some(db::connect(&target, of_worker).await?) } else { None };
         Ok::<_, Error>((pool, credentials, queue))
     });

@@ -19,14 +19,17 @@ use crate::{
     },
 };
 
-struct ClaimTasks;
-
-impl Fixed for ClaimTasks {
-    // A worker that was given up (its row is gone) gets nothing, nor does anybody from a paused queue.
-    const SQL: &'static str = "
+// A worker that was given up (its row is gone) gets nothing, nor does anybody from a paused queue. Rows that the
+// statement has locked are where it found them: no index is asked for them again.
+macro_rules! claim_tasks {
+    ($whence:literal) => {
+        concat!(
+            "
         with ready as (
-            select id from tasks
-            where status = 'pending' and queue = $1 and task_type = any($2) and run_at <= now()
+            select ctid from tasks
+            where status = 'pending' and queue = $1 and task_type = any($2) and run_at <= now()",
+            $whence,
+            "
                 and exists (select 1 from workers where id = $3)
                 and (select paused_at from queues where name = $1) is null
             order by priority desc, run_at, id
@@ -35,22 +38,51 @@ impl Fixed for ClaimTasks {
         )
         update tasks set status = 'running', attempt = attempt + 1, worker_id = $3, lease = $5, progress = null,
             started_at = statement_timestamp(), updated_at = statement_timestamp()
-        where id = any(array(select id from ready))
-        returning id, task_type, payload, attempt, retry_count, timeout_secs, request_id, created_by, priority, run_at";
+        where ctid = any(array(select ctid from ready))
+        returning id, task_type, payload, attempt, retry_count, timeout_secs, request_id, created_by, priority, run_at"
+        )
+    };
+}
+
+type Columns = (
+    SqlUuid,
+    Text,
+    Jsonb,
+    Integer,
+    Integer,
+    Integer,
+    Nullable<Text>,
+    Nullable<SqlUuid>,
+    SmallInt,
+    Timestamptz,
+);
+
+struct ClaimTasks;
+
+impl Fixed for ClaimTasks {
+    const SQL: &'static str = claim_tasks!("");
     const REPLAN: bool = true;
     type Args = (Text, Array<Text>, BigInt, BigInt, BigInt);
-    type Row = (
-        SqlUuid,
-        Text,
-        Jsonb,
-        Integer,
-        Integer,
-        Integer,
-        Nullable<Text>,
-        Nullable<SqlUuid>,
-        SmallInt,
-        Timestamptz,
-    );
+    type Row = Columns;
+}
+
+struct ClaimTasksFrom;
+
+impl Fixed for ClaimTasksFrom {
+    // With one priority only, the time is a bound in the index: the scan begins there.
+    const SQL: &'static str = claim_tasks!(" and priority = $6 and run_at >= $7");
+    const REPLAN: bool = true;
+    type Args = (Text, Array<Text>, BigInt, BigInt, BigInt, SmallInt, Timestamptz);
+    type Row = Columns;
+}
+
+/// Where in a queue to begin: at tasks of this priority that were due at this time or later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whence {
+    /// The tasks' priority.
+    pub priority: i16,
+    /// When the first of them was due.
+    pub run_at: DateTime<Utc>,
 }
 
 #[derive(Queryable)]
@@ -82,9 +114,35 @@ pub async fn claim(
     task_types: &[&str],
     at_most: usize,
 ) -> Result<Vec<Claim>> {
+    claim_from(connection, worker_id, lease, queue, task_types, at_most, None).await
+}
+
+/// As [`claim`], but looks only at tasks of one priority, from one time on. The index still has an entry for each task
+/// that was claimed and that an open transaction may yet see; who begins behind them need not step over them.
+///
+/// # Errors
+/// As the database tells.
+pub async fn claim_from(
+    connection: &mut AsyncPgConnection,
+    worker_id: WorkerId,
+    lease: Lease,
+    queue: &str,
+    task_types: &[&str],
+    at_most: usize,
+    whence: Option<Whence>,
+) -> Result<Vec<Claim>> {
     let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
-    let statement = Statement::<ClaimTasks, _>::with((queue, task_types, worker_id.0, at_most, lease.0));
-    let rows: Vec<Row> = statement.get_results(connection).await?;
+    let (worker, fence) = (worker_id.0, lease.0);
+    let rows: Vec<Row> = match whence {
+        None => {
+            let values = (queue, task_types, worker, at_most, fence);
+            Statement::<ClaimTasks, _>::with(values).get_results(connection).await?
+        }
+        Some(Whence { priority, run_at }) => {
+            let values = (queue, task_types, worker, at_most, fence, priority, run_at);
+            Statement::<ClaimTasksFrom, _>::with(values).get_results(connection).await?
+        }
+    };
     let mut claims: Vec<Claim> = rows.into_iter().map(|row| row.into_claim(worker_id, lease)).collect();
     claims.sort_by_key(|claim| (std::cmp::Reverse(claim.priority), claim.run_at, claim.id));
     Ok(claims)

@@ -14,7 +14,7 @@ mod rescue;
 mod schedule;
 mod watch;
 
-pub use claim::{claim, claim_limited, peek};
+pub use claim::{Whence, claim, claim_from, claim_limited, peek};
 pub use due::{Due, promote, promote_left_behind};
 pub use hand_back::{hand_back, hand_back_lost};
 pub use outcome::{Stopping, stop, succeed};

@@ -140,7 +140,7 @@ fn target(database: &str) -> Target {
 }
 
 async fn dial(database: &str) -> AsyncPgConnection {
-    let session = Session { connect_timeout: Duration::from_secs(30), statement_timeout: None };
+    let session = Session { connect_timeout: Duration::from_secs(30), statement_timeout: None, scans: true };
     target(database).dial(session).await.expect("the cluster of the tests")
 }
 

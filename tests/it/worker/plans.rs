@@ -112,3 +112,58 @@ async fn a_plan_that_was_made_for_an_empty_table_serves_a_full_one() {
     connection.batch_execute("begin").await.unwrap();
     use_every_statement(connection, "an old plan").await;
 }
+
+/// Entries of the index of due tasks that this connection has read of late.
+async fn entries(connection: &mut AsyncPgConnection) -> i64 {
+    #[derive(diesel::QueryableByName)]
+    struct Entries {
+        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        rows: i64,
+    }
+    let text = "select pg_stat_get_xact_tuples_returned('tasks_ready'::regclass) as rows";
+    let read: Entries = diesel::sql_query(text).get_result(connection).await.unwrap();
+    read.rows
+}
+
+#[tokio::test]
+async fn beside_a_long_transaction_a_claim_from_the_bookmark_does_not_step_over_what_was_claimed() {
+    let database = TestDatabase::create().await;
+    database
+        .sql(
+            "insert into tasks (id, task_type, max_attempts, timeout_secs, run_at)
+             select gen_random_uuid(), 'noop', 3, 1, now() - interval '1 hour' + n * interval '1 ms'
+             from generate_series(1, 6000) n; analyze",
+        )
+        .await;
+    let mut old = database.connection().await;
+    old.batch_execute("begin isolation level repeatable read; select from tasks limit 1").await.unwrap();
+
+    let mut connection = database.connection().await;
+    let worker = register(&mut connection).await;
+    let mut last = None;
+    for _ in 0..20 {
+        let claims = claim(&mut connection, worker).await;
+        let done: Vec<_> = claims.iter().map(|claim| (claim.leased(), None)).collect();
+        queue::succeed(&mut connection, &done).await.unwrap();
+        last = claims.last().cloned();
+    }
+    let last = last.unwrap();
+    let whence = queue::Whence { priority: last.priority, run_at: last.run_at };
+    let from = async |connection: &mut AsyncPgConnection, whence| {
+        connection.batch_execute("begin").await.unwrap();
+        let before = entries(connection).await;
+        let lease = Lease::draw();
+        let claims =
+            queue::claim_from(connection, worker, lease, "default", &["noop"], 200, whence).await.unwrap();
+        let rows = entries(connection).await - before;
+        connection.batch_execute("rollback").await.unwrap();
+        (claims.into_iter().map(|claim| claim.id).collect::<Vec<_>>(), rows)
+    };
+    let (expected, front) = from(&mut connection, None).await;
+    let (claimed, bookmark) = from(&mut connection, Some(whence)).await;
+    assert_eq!((claimed.len(), &claimed), (200, &expected));
+    assert!(
+        bookmark < 1_000 && front > 4 * bookmark,
+        "{bookmark} entries from the bookmark, {front} from the front"
+    );
+}
