@@ -1,5 +1,6 @@
 //! The real binary, as a user runs it: started, asked over HTTP, stopped by signals, killed.
 
+mod faults;
 mod kill;
 mod soak;
 mod stop;
@@ -31,12 +32,24 @@ struct Running {
 impl Running {
     /// `starter MODE`, ready to be asked.
     async fn start(mode: &str, database: &TestDatabase, variables: &[(&str, &str)]) -> Self {
+        let running = Self::spawn(mode, &database.url(), variables);
+        running.until_ready().await;
+        running
+    }
+
+    async fn until_ready(&self) {
+        eventually(LONG, || async { self.get("", "/health/ready").await.is_some_and(|got| got.0 == 200) })
+            .await;
+    }
+
+    /// `starter MODE`, just begun.
+    fn spawn(mode: &str, database_url: &str, variables: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().unwrap();
         let log = fs::File::create(directory.path().join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_starter"))
             .arg(mode)
             .env_clear()
-            .env("STARTER__DATABASE__URL", database.url())
+            .env("STARTER__DATABASE__URL", database_url)
             .env("STARTER__DATABASE__MAX_CONNECTIONS", "4")
             .env("STARTER__SERVER__PORT", "0")
             .env("STARTER__WORKER__HEALTH_PORT", "0")
@@ -52,10 +65,7 @@ impl Running {
             .stderr(log)
             .spawn()
             .unwrap();
-        let running = Self { child, directory };
-        eventually(LONG, || async { running.get("", "/health/ready").await.is_some_and(|got| got.0 == 200) })
-            .await;
-        running
+        Self { child, directory }
     }
 
     fn url(&self) -> Option<String> {
@@ -115,9 +125,12 @@ impl Running {
         eventually(LONG, || async { self.task(token, id).await["status"] == status }).await;
     }
 
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
     }
 
     /// Its exit code; waits for its end.

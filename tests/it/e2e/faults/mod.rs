@@ -1,0 +1,100 @@
+//! Four workers and a server at work while they are killed, frozen and stopped, their connections cut and the database
+//! restarted. In the end every accepted task has ended, once, and each of its attempts is explained.
+//!
+//! `STARTER_FAULT_SECS` says for how long, `STARTER_FAULT_SEED` repeats a sequence of faults; `scripts/faults` does both.
+
+mod chaos;
+mod clients;
+mod ledger;
+
+use std::sync::{Arc, Mutex};
+
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use starter::db::{Session, Target, embedded::Cluster};
+
+use super::*;
+use crate::{embedded::directory, process::starter};
+
+const WORKERS: usize = 4;
+/// Leases are short, so that many end.
+const SETTINGS: [(&str, &str); 7] = [
+    ("STARTER__WORKER__LEASE_SECS", "2"),
+    ("STARTER__WORKER__POLL_INTERVAL_MS", "200"),
+    ("STARTER__RATE_LIMIT__PER_SECOND", "0"),
+    ("STARTER__RATE_LIMIT__AUTH_PER_MINUTE", "0"),
+    ("STARTER__DATABASE__CONNECT_TIMEOUT_SECS", "2"),
+    ("STARTER__SERVER__SHUTDOWN_TIMEOUT_SECS", "2"),
+    ("RUST_LOG", "info"),
+];
+
+/// What is asked, killed and restarted.
+struct Site {
+    cluster: Cluster,
+    server: Mutex<Arc<Running>>,
+    workers: Mutex<Vec<Running>>,
+    place: std::path::PathBuf,
+}
+
+impl Site {
+    fn server(&self) -> Arc<Running> {
+        Arc::clone(&self.server.lock().unwrap())
+    }
+
+    fn spawn(&self, mode: &str) -> Running {
+        Running::spawn(mode, self.cluster.url(), &SETTINGS)
+    }
+
+    /// `None` while the database is away.
+    async fn connection(&self) -> Option<AsyncPgConnection> {
+        let session =
+            Session { connect_timeout: Duration::from_secs(2), statement_timeout: None, scans: true };
+        Target::parse(&self.cluster.url().into()).unwrap().dial(session).await.ok()
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_dies_every_accepted_task_ends_once_and_every_attempt_is_explained() {
+    let seconds = number("STARTER_FAULT_SECS").unwrap_or(60);
+    let seed = number("STARTER_FAULT_SEED").unwrap_or_else(rand::random);
+    eprintln!("{seconds} s of faults, STARTER_FAULT_SEED={seed}");
+
+    let (_parent, place) = directory();
+    let at = place.clone();
+    let cluster = tokio::task::spawn_blocking(move || Cluster::start(&at)).await.unwrap().unwrap();
+    let ran = starter(&["migrate", "run"]).env("STARTER__DATABASE__URL", cluster.url()).run();
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let server = Running::spawn("server", cluster.url(), &SETTINGS);
+    server.until_ready().await;
+    let session = server.register("ada").await;
+    let site =
+        Arc::new(Site { cluster, server: Mutex::new(Arc::new(server)), workers: Mutex::default(), place });
+    site.connection().await.unwrap().batch_execute(ledger::SET_UP).await.unwrap();
+    *site.workers.lock().unwrap() = (0..WORKERS).map(|_| site.spawn("worker")).collect();
+
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let clients: Vec<_> = (0..4)
+        .map(|client| {
+            tokio::spawn(clients::enqueue_until(end, Arc::clone(&site), session.clone(), client, seed))
+        })
+        .collect();
+    let done = chaos::until(end, &site, seed).await;
+    let mut accepted = clients::Accepted::default();
+    for client in clients {
+        accepted.add(client.await.unwrap());
+    }
+
+    site.server().until_ready().await;
+    let mut connection = site.connection().await.unwrap();
+    ledger::until_all_have_ended(&mut connection).await;
+    ledger::audit(&mut connection, &accepted).await;
+    let counts = ledger::counts(&mut connection).await;
+    eprintln!("{} tasks; faults: {done:?}; {counts}", accepted.tasks.len());
+    assert!(
+        done.iter().all(|(_, times)| seconds < 40 || *times > 0),
+        "a kind of fault never happened: {done:?}"
+    );
+}
