@@ -35,7 +35,7 @@ pub mod users;
 
 pub use diesel_async::{AsyncConnection as Transactional, AsyncPgConnection as Connection};
 pub use found::Found;
-pub use pool::{Limits, Pool, PoolState, PooledConnection, connect};
+pub use pool::{Limits, Plans, Pool, PoolState, PooledConnection, connect};
 pub use target::{Session, Target};
 
 /// Makes `text` stand for itself in a `LIKE` pattern.

@@ -52,6 +52,17 @@ impl Default for Limits {
 #[derive(Debug, Clone)]
 pub struct Pool {
     inner: bb8::Pool<Dialler>,
+    plans: Plans,
+}
+
+/// How long the plan of a statement over many rows may serve. One that was made for an empty table may be a scan of all
+/// of it, and serves until PostgreSQL next looks at the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plans {
+    /// As long as the connection: no plan of it reads a whole table. Spares a round trip and the planning.
+    Kept,
+    /// For one execution.
+    Fresh,
 }
 
 /// A pool at one moment, for health and metrics.
@@ -85,6 +96,7 @@ pub async fn connect(target: &Target, limits: Limits) -> Result<Pool> {
         statement_timeout: Some(limits.statement_timeout),
         scans: limits.scans,
     };
+    let plans = if target.scans(session) { Plans::Fresh } else { Plans::Kept };
     let first = wait_for(target, session).await?;
     let dialler = Dialler { target: target.clone(), session, runtime: Handle::current() };
     let inner = bb8::Pool::builder()
@@ -99,7 +111,7 @@ pub async fn connect(target: &Target, limits: Limits) -> Result<Pool> {
         .build_unchecked(dialler);
     // Without room for it the pool has its own already.
     let _ = inner.add(first);
-    Ok(Pool { inner })
+    Ok(Pool { inner, plans })
 }
 
 /// Tries until `connect_timeout` has passed: a database may start together with its program.
@@ -134,6 +146,11 @@ impl Pool {
     /// As [`Pool::get`].
     pub async fn get_owned(&self) -> Result<PooledConnection<'static>> {
         self.inner.get_owned().await.map_err(refused)
+    }
+
+    /// How long its connections' plans may serve.
+    pub fn plans(&self) -> Plans {
+        self.plans
     }
 
     /// How it is doing.

@@ -79,6 +79,12 @@ impl Target {
         Ok(Self { config, connector: tls.connector()?, options_given: url.options_given })
     }
 
+    /// Whether connections of such sessions may read whole tables where an index would do: also when the URL brings options
+    /// of its own, and so takes none of ours.
+    pub(super) fn scans(&self, session: Session) -> bool {
+        session.scans || self.options_given
+    }
+
     /// Opens a connection. Its driver runs on the tokio runtime of the caller, for as long as it lives.
     ///
     /// # Errors

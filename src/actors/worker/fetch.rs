@@ -7,7 +7,10 @@ use std::{
 
 use super::{bookmark::Bookmarks, shift::Shift};
 use crate::{
-    db::{PooledConnection, queue},
+    db::{
+        PooledConnection,
+        queue::{self, Wanted},
+    },
     domain::{
         Result,
         attempt::{Claim, Lease, WorkerId},
@@ -139,7 +142,9 @@ impl Visit<'_> {
         let (lease, wanted, began) = (Lease::draw(), self.left, Instant::now());
         let whence = claiming.bookmarks.whence(queue, began);
         let (connection, worker_id) = (&mut self.connection, self.worker_id);
-        let claimed = queue::claim_from(connection, worker_id, lease, queue, types, wanted, whence).await;
+        let what = Wanted { queue, task_types: types, at_most: wanted, whence };
+        let plans = self.shift.0.pool.plans();
+        let claimed = queue::claim_from(connection, plans, worker_id, lease, what).await;
         match &claimed {
             Ok(claims) if claims.len() == wanted => {
                 claiming.bookmarks.put(queue, whence, claims, began, Instant::now());

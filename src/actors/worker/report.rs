@@ -51,7 +51,7 @@ impl Batch for Successes {
     type Answer = Option<Status>;
 
     async fn run(&self, tasks: Vec<(Leased, Option<Value>)>) -> Result<HashMap<Leased, Option<Status>>> {
-        let written = queue::succeed(&mut *self.0.get().await?, &tasks).await?;
+        let written = queue::succeed_by(&mut *self.0.get().await?, self.0.plans(), &tasks).await?;
         Ok(written.into_iter().map(|leased| (leased, Some(Status::Succeeded))).collect())
     }
 

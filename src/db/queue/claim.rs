@@ -12,7 +12,10 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
-    db::statement::{Fixed, Statement},
+    db::{
+        Plans,
+        statement::{Fixed, Statement},
+    },
     domain::{
         Result, TaskId, UserId,
         attempt::{Claim, Lease, WorkerId},
@@ -57,21 +60,21 @@ type Columns = (
     Timestamptz,
 );
 
-struct ClaimTasks;
+struct ClaimTasks<const REPLAN: bool>;
 
-impl Fixed for ClaimTasks {
+impl<const REPLAN: bool> Fixed for ClaimTasks<REPLAN> {
     const SQL: &'static str = claim_tasks!("");
-    const REPLAN: bool = true;
+    const REPLAN: bool = REPLAN;
     type Args = (Text, Array<Text>, BigInt, BigInt, BigInt);
     type Row = Columns;
 }
 
-struct ClaimTasksFrom;
+struct ClaimTasksFrom<const REPLAN: bool>;
 
-impl Fixed for ClaimTasksFrom {
+impl<const REPLAN: bool> Fixed for ClaimTasksFrom<REPLAN> {
     // With one priority only, the time is a bound in the index: the scan begins there.
     const SQL: &'static str = claim_tasks!(" and priority = $6 and run_at >= $7");
-    const REPLAN: bool = true;
+    const REPLAN: bool = REPLAN;
     type Args = (Text, Array<Text>, BigInt, BigInt, BigInt, SmallInt, Timestamptz);
     type Row = Columns;
 }
@@ -114,33 +117,52 @@ pub async fn claim(
     task_types: &[&str],
     at_most: usize,
 ) -> Result<Vec<Claim>> {
-    claim_from(connection, worker_id, lease, queue, task_types, at_most, None).await
+    let wanted = Wanted { queue, task_types, at_most, whence: None };
+    claim_from(connection, Plans::Fresh, worker_id, lease, wanted).await
 }
 
-/// As [`claim`], but looks only at tasks of one priority, from one time on. The index still has an entry for each task
+/// What to claim.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// From where.
+    pub queue: &'a str,
+    /// Of these types.
+    pub task_types: &'a [&'a str],
+    /// No more than that.
+    pub at_most: usize,
+    /// Where in the queue to begin; `None`: at the front.
+    pub whence: Option<Whence>,
+}
+
+/// As [`claim`], but may look only at tasks of one priority, from one time on. The index still has an entry for each task
 /// that was claimed and that an open transaction may yet see; who begins behind them need not step over them.
 ///
 /// # Errors
 /// As the database tells.
 pub async fn claim_from(
     connection: &mut AsyncPgConnection,
+    plans: Plans,
     worker_id: WorkerId,
     lease: Lease,
-    queue: &str,
-    task_types: &[&str],
-    at_most: usize,
-    whence: Option<Whence>,
+    wanted: Wanted<'_>,
 ) -> Result<Vec<Claim>> {
+    let Wanted { queue, task_types, at_most, whence } = wanted;
     let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
-    let (worker, fence) = (worker_id.0, lease.0);
-    let rows: Vec<Row> = match whence {
-        None => {
-            let values = (queue, task_types, worker, at_most, fence);
-            Statement::<ClaimTasks, _>::with(values).get_results(connection).await?
+    let from_front = (queue, task_types, worker_id.0, at_most, lease.0);
+    let from =
+        |Whence { priority, run_at }| (queue, task_types, worker_id.0, at_most, lease.0, priority, run_at);
+    let rows: Vec<Row> = match (whence.map(from), plans) {
+        (None, Plans::Kept) => {
+            Statement::<ClaimTasks<false>, _>::with(from_front).get_results(connection).await?
         }
-        Some(Whence { priority, run_at }) => {
-            let values = (queue, task_types, worker, at_most, fence, priority, run_at);
-            Statement::<ClaimTasksFrom, _>::with(values).get_results(connection).await?
+        (None, Plans::Fresh) => {
+            Statement::<ClaimTasks<true>, _>::with(from_front).get_results(connection).await?
+        }
+        (Some(from), Plans::Kept) => {
+            Statement::<ClaimTasksFrom<false>, _>::with(from).get_results(connection).await?
+        }
+        (Some(from), Plans::Fresh) => {
+            Statement::<ClaimTasksFrom<true>, _>::with(from).get_results(connection).await?
         }
     };
     let mut claims: Vec<Claim> = rows.into_iter().map(|row| row.into_claim(worker_id, lease)).collect();

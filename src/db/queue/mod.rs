@@ -14,10 +14,10 @@ mod rescue;
 mod schedule;
 mod watch;
 
-pub use claim::{Whence, claim, claim_from, claim_limited, peek};
+pub use claim::{Wanted, Whence, claim, claim_from, claim_limited, peek};
 pub use due::{Due, promote, promote_left_behind};
 pub use hand_back::{hand_back, hand_back_lost};
-pub use outcome::{Stopping, stop, succeed};
+pub use outcome::{Stopping, stop, succeed, succeed_by};
 pub use progress::report_progress;
 pub use registration::{beat, deregister, register};
 pub use rescue::{Rescued, bury_workers, rescue};

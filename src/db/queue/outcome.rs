@@ -9,7 +9,10 @@ use uuid::Uuid;
 
 use super::{columns, leased};
 use crate::{
-    db::statement::{Fixed, Statement},
+    db::{
+        Plans,
+        statement::{Fixed, Statement},
+    },
     domain::{
         Error, Result,
         attempt::{Leased, Stopped},
@@ -17,18 +20,39 @@ use crate::{
     },
 };
 
-struct Succeed;
-
-impl Fixed for Succeed {
-    // worker_id stays: the attempt that succeeded is told from the task's own row.
-    const SQL: &'static str = "
+// worker_id stays: the attempt that succeeded is told from the task's own row.
+macro_rules! succeed {
+    ($found:literal) => {
+        concat!(
+            "
         update tasks t set status = 'succeeded', lease = null, result = x.result, last_error = null,
             finished_at = statement_timestamp(), updated_at = statement_timestamp()
         from unnest($1, $2, $3) as x (id, lease, result)
-        where t.id = any($1) and t.id = x.id and t.lease = x.lease
-        returning t.id, x.lease";
+        where ",
+            $found,
+            "t.id = x.id and t.lease = x.lease
+        returning t.id, x.lease"
+        )
+    };
+}
+
+type Succeeded = (Array<SqlUuid>, Array<BigInt>, Array<Nullable<Jsonb>>);
+
+struct SucceedReplanned;
+
+impl Fixed for SucceedReplanned {
+    const SQL: &'static str = succeed!("t.id = any($1) and ");
     const REPLAN: bool = true;
-    type Args = (Array<SqlUuid>, Array<BigInt>, Array<Nullable<Jsonb>>);
+    type Args = Succeeded;
+    type Row = (SqlUuid, BigInt);
+}
+
+struct Succeed;
+
+impl Fixed for Succeed {
+    // In a plan that is kept, `any` would go through the whole list for each of its tasks.
+    const SQL: &'static str = succeed!("");
+    type Args = Succeeded;
     type Row = (SqlUuid, BigInt);
 }
 
@@ -40,10 +64,25 @@ pub async fn succeed(
     connection: &mut AsyncPgConnection,
     tasks: &[(Leased, Option<Value>)],
 ) -> Result<Vec<Leased>> {
+    succeed_by(connection, Plans::Fresh, tasks).await
+}
+
+/// As [`succeed`].
+///
+/// # Errors
+/// As the database tells.
+pub async fn succeed_by(
+    connection: &mut AsyncPgConnection,
+    plans: Plans,
+    tasks: &[(Leased, Option<Value>)],
+) -> Result<Vec<Leased>> {
     let (ids, leases) = columns(tasks.iter().map(|(leased, _)| leased));
     let results: Vec<Option<&Value>> = tasks.iter().map(|(_, result)| result.as_ref()).collect();
-    let rows: Vec<(Uuid, i64)> =
-        Statement::<Succeed, _>::with((ids, leases, results)).get_results(connection).await?;
+    let values = (ids, leases, results);
+    let rows: Vec<(Uuid, i64)> = match plans {
+        Plans::Kept => Statement::<Succeed, _>::with(values).get_results(connection).await?,
+        Plans::Fresh => Statement::<SucceedReplanned, _>::with(values).get_results(connection).await?,
+    };
     Ok(rows.into_iter().map(leased).collect())
 }
 

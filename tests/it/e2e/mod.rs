@@ -2,6 +2,7 @@
 
 mod faults;
 mod kill;
+mod revocation;
 mod soak;
 mod stop;
 mod tour;

@@ -6,7 +6,8 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use serde_json::json;
 use starter::{
     db::{
-        queue::{self, Stopping},
+        self, Limits, Plans,
+        queue::{self, Stopping, Wanted},
         sweep,
     },
     domain::attempt::{Claim, Lease, Stopped, WorkerId},
@@ -152,9 +153,9 @@ async fn beside_a_long_transaction_a_claim_from_the_bookmark_does_not_step_over_
     let from = async |connection: &mut AsyncPgConnection, whence| {
         connection.batch_execute("begin").await.unwrap();
         let before = entries(connection).await;
-        let lease = Lease::draw();
+        let wanted = Wanted { queue: "default", task_types: &["noop"], at_most: 200, whence };
         let claims =
-            queue::claim_from(connection, worker, lease, "default", &["noop"], 200, whence).await.unwrap();
+            queue::claim_from(connection, Plans::Fresh, worker, Lease::draw(), wanted).await.unwrap();
         let rows = entries(connection).await - before;
         connection.batch_execute("rollback").await.unwrap();
         (claims.into_iter().map(|claim| claim.id).collect::<Vec<_>>(), rows)
@@ -166,4 +167,35 @@ async fn beside_a_long_transaction_a_claim_from_the_bookmark_does_not_step_over_
         bookmark < 1_000 && front > 4 * bookmark,
         "{bookmark} entries from the bookmark, {front} from the front"
     );
+}
+
+#[tokio::test]
+async fn plans_that_the_queues_connections_keep_serve_a_full_table_too() {
+    let database = TestDatabase::create().await;
+    database.sql("alter table tasks set (autovacuum_enabled = false)").await;
+    let limits = Limits { scans: false, max_connections: 1, min_connections: 1, ..Limits::default() };
+    let pool = db::connect(&database.target(), limits).await.unwrap();
+    assert_eq!(pool.plans(), Plans::Kept);
+    assert_eq!(database.pool().await.plans(), Plans::Fresh);
+    let mut connection = pool.get().await.unwrap();
+    let worker = register(&mut connection).await;
+    let work = async |connection: &mut AsyncPgConnection, whence| {
+        let wanted = Wanted { queue: "default", task_types: &["noop"], at_most: 200, whence };
+        let claims = queue::claim_from(connection, Plans::Kept, worker, Lease::draw(), wanted).await.unwrap();
+        let done: Vec<_> = claims.iter().map(|claim| (claim.leased(), None)).collect();
+        queue::succeed_by(connection, Plans::Kept, &done).await.unwrap().len()
+    };
+    // More often than it takes PostgreSQL to settle on a plan for all arguments; the table is empty.
+    let whence = queue::Whence { priority: 0, run_at: chrono::Utc::now() - chrono::TimeDelta::hours(1) };
+    for _ in 0..10 {
+        work(&mut connection, None).await;
+        work(&mut connection, Some(whence)).await;
+    }
+    database.sql(FULL).await;
+    connection.batch_execute("begin").await.unwrap();
+    let before = scanned(&mut connection).await;
+    for begin in [None, Some(whence)] {
+        assert_eq!(work(&mut connection, begin).await, 200);
+        assert_eq!(scanned(&mut connection).await - before, 0, "{begin:?}");
+    }
 }

@@ -1,8 +1,11 @@
-//! How many tasks per second one worker process takes from a full queue to its end, with fsync on.
+//! How many tasks per second one worker process takes from a full queue to its end, and how soon a task begins on an
+//! idle worker; with fsync on.
 //!
-//! `cargo bench --bench queue -- [TASKS] [CONCURRENCY] [RUNS]`, on a private database that is thrown away; or on the
-//! one that `STARTER__DATABASE__URL` names, whose tasks are deleted.
+//! `cargo bench --bench queue -- [TASKS] [CONCURRENCY] [RUNS]`, or `-- latency [SAMPLES] [GAP_MS]`, on a private database
+//! that is thrown away; or on the one that `STARTER__DATABASE__URL` names, whose tasks are deleted.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a benchmark")]
+
+mod latency;
 
 use std::{
     sync::Arc,
@@ -18,7 +21,7 @@ use starter::{
         threads::Thread,
         worker::{Drain, Settings, Shift, TaskWorker},
     },
-    db::{self, Limits, Target, embedded::Cluster, migrate},
+    db::{self, Limits, Pool, Target, embedded::Cluster, migrate},
     domain::{
         TaskId,
         task::{NewTask, When},
@@ -31,6 +34,7 @@ fn main() {
     let numbers: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
     let number = |position, default| numbers.get(position).copied().unwrap_or(default);
     let (tasks, concurrency, runs) = (number(0, 20_000), number(1, 16), number(2, 5));
+    let latency = std::env::args().any(|argument| argument == "latency");
     let given = std::env::var("STARTER__DATABASE__URL").ok();
     let directory = tempfile::tempdir().unwrap();
     let cluster = given.is_none().then(|| Cluster::start(&directory.path().join("postgres")).unwrap());
@@ -41,6 +45,10 @@ fn main() {
     actix_rt::System::new().block_on(async {
         let prepared = target.clone();
         runtime.spawn(async move { migrate::run(&prepared).await }).await.unwrap().unwrap();
+        if latency {
+            latency::measure(&target, &runtime, number(0, 500), number(1, 0)).await;
+            return;
+        }
         println!("{tasks} no-op tasks, {concurrency} at once\n\n| run | enqueued/s | drained/s |\n| --- | --- | --- |");
         for run in 1..=runs {
             let (enqueued, drained) = drain_once(&target, &runtime, tasks, concurrency).await;
@@ -58,12 +66,7 @@ async fn drain_once(
     tasks: usize,
     concurrency: usize,
 ) -> (f64, f64) {
-    let dialled = target.clone();
-    let pool = runtime
-        .spawn(async move { db::connect(&dialled, Limits { scans: false, ..Limits::default() }).await })
-        .await
-        .unwrap()
-        .unwrap();
+    let pool = connect(target, runtime).await;
     let mut connection = pool.get_owned().await.unwrap();
     for statement in ["truncate tasks", "vacuum analyze tasks", "checkpoint"] {
         connection.batch_execute(statement).await.unwrap();
@@ -76,31 +79,45 @@ async fn drain_once(
         left -= batch;
     }
     let enqueued = tasks as f64 / began.elapsed().as_secs_f64();
+    let began = Instant::now();
+    let (shift, worker) = start_worker(&pool, runtime, Registry::builtin(), concurrency);
+    while (shift.standing().ended as usize) < tasks || shift.standing().reporting > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let drained = tasks as f64 / began.elapsed().as_secs_f64();
+    assert_eq!(not_done_once(&mut connection).await, 0);
+    worker.ask(Drain { limit: Duration::from_secs(5) }).await.unwrap();
+    (enqueued, drained)
+}
+
+fn start_worker(
+    pool: &Pool,
+    runtime: &Arc<tokio::runtime::Runtime>,
+    registry: Registry,
+    concurrency: usize,
+) -> (Shift, Live<TaskWorker>) {
     let settings = Settings {
         concurrency,
         queues: vec!["default".into()],
         poll: Duration::from_secs(1),
         lease: Duration::from_secs(30),
     };
-    let shift = Shift::new(pool.clone(), Registry::builtin(), Arc::new(Services::default()), settings);
+    let shift = Shift::new(pool.clone(), registry, Arc::new(Services::default()), settings);
     let thread = Thread::start("work", runtime);
     let reach = Reach { name: "TaskWorker", capacity: 16, patience: Duration::from_secs(60) };
-    let began = Instant::now();
-    let worker = Live::start(reach, &thread, &Arc::new(Notify::new()), {
-        let shift = shift.clone();
-        move || TaskWorker::on(&shift)
-    });
-    while (shift.standing().ended as usize) < tasks || shift.standing().reporting > 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    let drained = tasks as f64 / began.elapsed().as_secs_f64();
-    assert_eq!(unfinished(&mut connection).await, 0);
-    worker.ask(Drain { limit: Duration::from_secs(5) }).await.unwrap();
-    (enqueued, drained)
+    let on = shift.clone();
+    let worker = Live::start(reach, &thread, &Arc::new(Notify::new()), move || TaskWorker::on(&on));
+    (shift, worker)
 }
 
-async fn unfinished(connection: &mut AsyncPgConnection) -> i64 {
-    diesel::dsl::sql::<BigInt>("select count(*) from tasks where status <> 'succeeded'")
+async fn connect(target: &Target, runtime: &Arc<tokio::runtime::Runtime>) -> Pool {
+    let target = target.clone();
+    let limits = Limits { scans: false, ..Limits::default() };
+    runtime.spawn(async move { db::connect(&target, limits).await }).await.unwrap().unwrap()
+}
+
+async fn not_done_once(connection: &mut AsyncPgConnection) -> i64 {
+    diesel::dsl::sql::<BigInt>("select count(*) from tasks where status <> 'succeeded' or attempt <> 1")
         .get_result(connection)
         .await
         .unwrap()
