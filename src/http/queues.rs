@@ -2,7 +2,7 @@
 
 use actix_web::web;
 
-use super::{Endpoint, Identity, Path, Problem};
+use super::{Endpoint, Identity, Path, Problem, RequestOrigin};
 use crate::{
     actors::{
         dispatcher::{ListQueues, PauseQueue, ResumeQueue, TaskDispatcher},
@@ -10,6 +10,7 @@ use crate::{
     },
     domain::{
         Action, Page,
+        audit::Actor,
         queue::{Queue, QueueName},
     },
     endpoint,
@@ -47,9 +48,10 @@ async fn pause(
     identity: Identity,
     name: Path<QueueName>,
     desk: Dispatcher,
+    from: RequestOrigin,
 ) -> Result<web::Json<Queue>, Problem> {
     identity.may(Action::WriteQueues)?;
-    Ok(web::Json(desk.ask(PauseQueue(name.0)).await?))
+    Ok(web::Json(desk.ask(PauseQueue { queue: name.0, by: Actor::of(&identity, from.0) }).await?))
 }
 
 /// Workers take from the queue again, at once.
@@ -65,7 +67,8 @@ async fn resume(
     identity: Identity,
     name: Path<QueueName>,
     desk: Dispatcher,
+    from: RequestOrigin,
 ) -> Result<web::Json<Queue>, Problem> {
     identity.may(Action::WriteQueues)?;
-    Ok(web::Json(desk.ask(ResumeQueue(name.0)).await?))
+    Ok(web::Json(desk.ask(ResumeQueue { queue: name.0, by: Actor::of(&identity, from.0) }).await?))
 }

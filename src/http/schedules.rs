@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{Endpoint, Identity, Json, PageQuery, Path, Problem, Query, json};
+use super::{Endpoint, Identity, Json, PageQuery, Path, Problem, Query, RequestOrigin, json};
 use crate::{
     actors::{
         dispatcher::{
@@ -16,6 +16,7 @@ use crate::{
     },
     domain::{
         Action, Cursor, Listing, Page, ScheduleId,
+        audit::Actor,
         schedule::{Missed, Schedule, ScheduleRequest},
     },
     endpoint,
@@ -166,10 +167,13 @@ async fn create(
     identity: Identity,
     body: Json<ScheduleCreation>,
     desk: Dispatcher,
+    from: RequestOrigin,
 ) -> Result<HttpResponse, Problem> {
     identity.may(Action::WriteSchedules)?;
     let request = body.into_inner().into();
-    let schedule = desk.ask(CreateSchedule { request, created_by: Some(identity.user.id) }).await?;
+    let schedule = desk
+        .ask(CreateSchedule { request, created_by: Some(identity.user.id), by: Actor::of(&identity, from.0) })
+        .await?;
     let location = format!("/api/v1/schedules/{}", schedule.id);
     Ok(HttpResponse::Created()
         .insert_header((header::LOCATION, location))
@@ -209,10 +213,13 @@ async fn update(
     id: Path<ScheduleId>,
     body: Json<ScheduleChange>,
     desk: Dispatcher,
+    from: RequestOrigin,
 ) -> Result<web::Json<ScheduleAnswer>, Problem> {
     identity.may(Action::WriteSchedules)?;
     let request = body.into_inner().into();
-    Ok(web::Json(desk.ask(UpdateSchedule { id: id.0, request }).await?.into()))
+    Ok(web::Json(
+        desk.ask(UpdateSchedule { id: id.0, request, by: Actor::of(&identity, from.0) }).await?.into(),
+    ))
 }
 
 /// Deletes a schedule. Tasks that it made stay.
@@ -224,8 +231,13 @@ async fn update(
     params(("id" = ScheduleId, Path)),
     responses((status = 204, description = "It is gone"))
 )]
-async fn delete(identity: Identity, id: Path<ScheduleId>, desk: Dispatcher) -> Result<HttpResponse, Problem> {
+async fn delete(
+    identity: Identity,
+    id: Path<ScheduleId>,
+    desk: Dispatcher,
+    from: RequestOrigin,
+) -> Result<HttpResponse, Problem> {
     identity.may(Action::WriteSchedules)?;
-    desk.ask(DeleteSchedule(id.0)).await?;
+    desk.ask(DeleteSchedule { id: id.0, by: Actor::of(&identity, from.0) }).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use diesel_async::SimpleAsyncConnection;
+use reqwest::Method;
+use serde_json::json;
 use starter::{
     db::audit,
     domain::{
@@ -11,7 +13,10 @@ use starter::{
     },
 };
 
-use crate::support::db::TestDatabase;
+use crate::support::{
+    db::TestDatabase,
+    site::{Site, read},
+};
 
 fn origin() -> Origin {
     Origin {
@@ -103,4 +108,46 @@ async fn old_entries_are_swept_in_portions() {
     assert_eq!(audit::sweep(&mut connection, week, 3).await.unwrap(), 1);
     let left = audit::page(&mut connection, &Filter::default(), None, Limit::default()).await.unwrap();
     assert_eq!(left.len(), 6);
+}
+
+#[actix_rt::test]
+async fn acts_on_queues_schedules_tasks_and_sessions_over_http_are_written_down() {
+    let site = Site::open().await;
+    let (admin, token) = site.log_in("ada", "admin").await;
+    site.post("/api/v1/queues/mail/pause", &token, &json!({})).await;
+    site.post("/api/v1/queues/mail/resume", &token, &json!({})).await;
+    let wanted = json!({ "name": "nightly", "cron": "0 3 * * *", "task_type": "noop" });
+    let schedule = site.post("/api/v1/schedules", &token, &wanted).await.json();
+    let path = format!("/api/v1/schedules/{}", schedule["id"].as_str().unwrap());
+    let change = site.request(Method::PATCH, &path, &token).json(&json!({ "enabled": false }));
+    assert_eq!(read(change).await.status, 200);
+    assert_eq!(site.send(Method::DELETE, &path, &token).await.status, 204);
+    // Refused, so there is nothing to tell.
+    assert_eq!(site.send(Method::DELETE, &path, &token).await.status, 404);
+    let task = site.post("/api/v1/tasks", &token, &json!({ "task_type": "noop" })).await.json();
+    let path = format!("/api/v1/tasks/{}", task["id"].as_str().unwrap());
+    site.database.sql("update tasks set status = 'cancelled', finished_at = now()").await;
+    assert_eq!(site.send(Method::DELETE, &path, &token).await.status, 204);
+    let renewed = site.post("/api/v1/auth/refresh", &token, &json!({})).await.json();
+    let token = renewed["token"].as_str().unwrap();
+
+    let log = site.get("/api/v1/audit?limit=7", token).await.json();
+    let entries = log["items"].as_array().unwrap();
+    let actions: Vec<_> = entries.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
+    assert_eq!(
+        actions,
+        [
+            "session.refresh",
+            "task.delete",
+            "schedule.delete",
+            "schedule.update",
+            "schedule.create",
+            "queue.resume",
+            "queue.pause"
+        ]
+    );
+    for entry in entries {
+        assert_eq!(entry["actor_id"], admin.0.to_string(), "{entry}");
+        assert!(entry["request_id"].is_string() && entry["ip_address"] == "127.0.0.1", "{entry}");
+    }
 }

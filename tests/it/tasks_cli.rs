@@ -51,6 +51,23 @@ async fn tasks_are_enqueued_shown_cancelled_retried_and_pruned() {
     );
     assert_eq!(json_of(&database, &["task", "prune", "--yes"]).await["deleted"], 1);
     assert_eq!(run(&database, &["task", "show", id]).await.code, 1);
+    assert_eq!(audited(&database).await, ["task.delete", "task.retry", "task.retry", "task.cancel"]);
+}
+
+/// What the command-line tool did, the last first.
+async fn audited(database: &TestDatabase) -> Vec<String> {
+    let entries = json_of(database, &["audit", "list"]).await;
+    let entries = entries.as_array().unwrap().iter();
+    entries
+        .map(|entry| {
+            assert_eq!(
+                (&entry["actor_kind"], &entry["outcome"]),
+                (&json!("cli"), &json!("success")),
+                "{entry}"
+            );
+            entry["action"].as_str().unwrap().to_owned()
+        })
+        .collect()
 }
 
 #[tokio::test]
@@ -90,4 +107,6 @@ async fn queues_and_schedules_are_listed_and_switched() {
     assert!(on[0]["enabled"] == true && on[0]["next_run_at"].is_string());
     assert_eq!(json_of(&database, &["schedule", "list"]).await, on);
     assert_eq!(run(&database, &["schedule", "enable", "weekly"]).await.code, 1);
+    let done = ["schedule.update", "schedule.update", "queue.resume", "queue.pause"];
+    assert_eq!(audited(&database).await, done);
 }

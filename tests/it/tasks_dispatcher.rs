@@ -8,6 +8,7 @@ use starter::{
     db,
     domain::{
         Conflict, Error, Reach, TaskId,
+        audit::Actor,
         queue::QueueName,
         schedule::{Missed, ScheduleRequest},
         task::{NewTask, Status, When},
@@ -156,7 +157,7 @@ async fn only_what_has_finished_is_deleted_and_its_attempts_with_it() {
     let database = TestDatabase::create().await;
     let desk = Desk::open(&database).await;
     let id = desk.live.ask(EnqueueTask(noop())).await.unwrap().task.id;
-    assert!(is_conflict(&desk.live.ask(DeleteTask(id)).await));
+    assert!(is_conflict(&desk.live.ask(DeleteTask { id, by: Actor::system() }).await));
     database
         .sql(&format!(
             "{FINISH};
@@ -167,8 +168,8 @@ async fn only_what_has_finished_is_deleted_and_its_attempts_with_it() {
     let attempts = desk.live.ask(ListAttempts { id, reach: Reach::All }).await.unwrap();
     assert_eq!(attempts.len(), 1);
     assert_eq!((attempts[0].attempt, attempts[0].outcome.as_str()), (1, "failed"));
-    desk.live.ask(DeleteTask(id)).await.unwrap();
-    assert!(matches!(desk.live.ask(DeleteTask(id)).await, Err(Error::NotFound)));
+    desk.live.ask(DeleteTask { id, by: Actor::system() }).await.unwrap();
+    assert!(matches!(desk.live.ask(DeleteTask { id, by: Actor::system() }).await, Err(Error::NotFound)));
     assert!(matches!(desk.live.ask(ListAttempts { id, reach: Reach::All }).await, Err(Error::NotFound)));
     assert_eq!(database.count("select count(*) from task_attempts").await, 0);
 }
@@ -252,10 +253,16 @@ async fn queues_are_paused_and_resumed_and_show_what_waits() {
     assert_eq!(names().await, ["default"]);
     desk.live.ask(EnqueueTask(NewTask { queue: "mail".into(), ..noop() })).await.unwrap();
     assert_eq!(names().await, ["default", "mail"]);
-    let paused = desk.live.ask(PauseQueue(mail.clone())).await.unwrap();
+    let paused = desk.live.ask(PauseQueue { queue: mail.clone(), by: Actor::system() }).await.unwrap();
     assert_eq!((paused.counts.pending, paused.paused_at.is_some()), (1, true));
-    assert_eq!(desk.live.ask(PauseQueue(mail.clone())).await.unwrap().paused_at, paused.paused_at);
-    assert_eq!(desk.live.ask(ResumeQueue(mail)).await.unwrap().paused_at, None);
+    assert_eq!(
+        desk.live.ask(PauseQueue { queue: mail.clone(), by: Actor::system() }).await.unwrap().paused_at,
+        paused.paused_at
+    );
+    assert_eq!(
+        desk.live.ask(ResumeQueue { queue: mail, by: Actor::system() }).await.unwrap().paused_at,
+        None
+    );
 }
 
 fn nightly() -> ScheduleRequest {
@@ -272,7 +279,7 @@ fn nightly() -> ScheduleRequest {
 async fn schedules_are_made_changed_and_deleted() {
     let database = TestDatabase::create().await;
     let desk = Desk::open(&database).await;
-    let create = |request| desk.live.ask(CreateSchedule { request, created_by: None });
+    let create = |request| desk.live.ask(CreateSchedule { request, created_by: None, by: Actor::system() });
     let made = create(nightly()).await.unwrap();
     assert!(made.next_run_at.unwrap() > Utc::now() && made.enabled && made.missed == Missed::Skip);
     assert!(is_conflict(&create(nightly()).await));
@@ -280,7 +287,7 @@ async fn schedules_are_made_changed_and_deleted() {
     let Err(Error::Invalid(wrong)) = create(bad).await else { panic!("refused") };
     assert_eq!(wrong.iter().map(|v| v.field.as_ref()).collect::<Vec<_>>(), ["/cron", "/task_type"]);
 
-    let update = |request| desk.live.ask(UpdateSchedule { id: made.id, request });
+    let update = |request| desk.live.ask(UpdateSchedule { id: made.id, request, by: Actor::system() });
     let renamed = ScheduleRequest { name: Some("nights".into()), ..ScheduleRequest::default() };
     let changed = update(renamed).await.unwrap();
     assert_eq!((changed.name.as_str(), changed.next_run_at), ("nights", made.next_run_at));
@@ -299,8 +306,11 @@ async fn schedules_are_made_changed_and_deleted() {
 
     assert_eq!(desk.live.ask(ListSchedules { before: None, fetch: 9 }).await.unwrap().len(), 1);
     assert_eq!(desk.live.ask(FindSchedule(made.id)).await.unwrap().name, "nights");
-    desk.live.ask(DeleteSchedule(made.id)).await.unwrap();
-    assert!(matches!(desk.live.ask(DeleteSchedule(made.id)).await, Err(Error::NotFound)));
+    desk.live.ask(DeleteSchedule { id: made.id, by: Actor::system() }).await.unwrap();
+    assert!(matches!(
+        desk.live.ask(DeleteSchedule { id: made.id, by: Actor::system() }).await,
+        Err(Error::NotFound)
+    ));
     assert!(matches!(desk.live.ask(FindSchedule(made.id)).await, Err(Error::NotFound)));
 }
 

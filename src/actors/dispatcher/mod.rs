@@ -5,6 +5,7 @@
 //! since they may have to wait for whoever is about to enqueue the same key. When the actor dies, statements under way go
 //! on and their callers are answered; a new actor goes on with the same [`Dispatch`].
 
+pub mod acts;
 mod enqueue;
 mod intake;
 mod once;

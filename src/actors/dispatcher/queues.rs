@@ -2,12 +2,13 @@
 
 use actix::{Handler, Message};
 
-use super::TaskDispatcher;
+use super::{TaskDispatcher, acts};
 use crate::{
     actors::reply::Answer,
     db::{self, Pool},
     domain::{
         Error, Result,
+        audit::Actor,
         queue::{Queue, QueueName},
     },
 };
@@ -29,16 +30,21 @@ impl Handler<ListQueues> for TaskDispatcher {
 /// Workers leave the queue alone from now on; what runs goes on.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Queue>")]
-pub struct PauseQueue(pub QueueName);
+pub struct PauseQueue {
+    /// Which.
+    pub queue: QueueName,
+    /// By whom.
+    pub by: Actor,
+}
 
 impl Handler<PauseQueue> for TaskDispatcher {
     type Result = Answer<Queue>;
 
-    fn handle(&mut self, PauseQueue(name): PauseQueue, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, PauseQueue { queue, by }: PauseQueue, _: &mut Self::Context) -> Self::Result {
         let pool = self.0.pool.clone();
         Answer::from_future(async move {
-            db::queues::pause(&mut *pool.get().await?, &name).await?;
-            show(&pool, &name).await
+            acts::pause_queue(&mut *pool.get().await?, &by, &queue).await?;
+            show(&pool, &queue).await
         })
     }
 }
@@ -46,17 +52,22 @@ impl Handler<PauseQueue> for TaskDispatcher {
 /// Workers take from the queue again.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Queue>")]
-pub struct ResumeQueue(pub QueueName);
+pub struct ResumeQueue {
+    /// Which.
+    pub queue: QueueName,
+    /// By whom.
+    pub by: Actor,
+}
 
 impl Handler<ResumeQueue> for TaskDispatcher {
     type Result = Answer<Queue>;
 
-    fn handle(&mut self, ResumeQueue(name): ResumeQueue, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, ResumeQueue { queue, by }: ResumeQueue, _: &mut Self::Context) -> Self::Result {
         let (pool, wake) = (self.0.pool.clone(), self.0.wake.clone());
         Answer::from_future(async move {
-            db::queues::resume(&mut *pool.get().await?, &name).await?;
+            acts::resume_queue(&mut *pool.get().await?, &by, &queue).await?;
             wake.0.due();
-            show(&pool, &name).await
+            show(&pool, &queue).await
         })
     }
 }

@@ -2,12 +2,13 @@
 
 use actix::{Handler, Message};
 
-use super::TaskDispatcher;
+use super::{TaskDispatcher, acts};
 use crate::{
     actors::reply::Answer,
     db,
     domain::{
         Result, ScheduleId, UserId,
+        audit::Actor,
         schedule::{Schedule, ScheduleRequest},
     },
 };
@@ -53,8 +54,10 @@ impl Handler<FindSchedule> for TaskDispatcher {
 pub struct CreateSchedule {
     /// As it is asked for.
     pub request: ScheduleRequest,
-    /// By whom.
+    /// Whose it is.
     pub created_by: Option<UserId>,
+    /// By whom.
+    pub by: Actor,
 }
 
 impl Handler<CreateSchedule> for TaskDispatcher {
@@ -65,7 +68,8 @@ impl Handler<CreateSchedule> for TaskDispatcher {
         Answer::from_future(async move {
             let check = |task_type: &str, payload: &_| intake.check(task_type, payload);
             let mut connection = pool.get().await?;
-            db::schedules::insert(&mut connection, message.request, message.created_by, &check).await
+            let CreateSchedule { request, created_by, by } = message;
+            acts::create_schedule(&mut connection, &by, request, created_by, &check).await
         })
     }
 }
@@ -78,6 +82,8 @@ pub struct UpdateSchedule {
     pub id: ScheduleId,
     /// What shall change.
     pub request: ScheduleRequest,
+    /// By whom.
+    pub by: Actor,
 }
 
 impl Handler<UpdateSchedule> for TaskDispatcher {
@@ -88,21 +94,26 @@ impl Handler<UpdateSchedule> for TaskDispatcher {
         Answer::from_future(async move {
             let check = |task_type: &str, payload: &_| intake.check(task_type, payload);
             let mut connection = pool.get().await?;
-            db::schedules::update(&mut connection, message.id, message.request, &check).await
+            acts::update_schedule(&mut connection, &message.by, message.id, message.request, &check).await
         })
     }
 }
 
 /// Deletes a schedule. Tasks that it made stay.
-#[derive(Debug, Clone, Copy, Message)]
+#[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<()>")]
-pub struct DeleteSchedule(pub ScheduleId);
+pub struct DeleteSchedule {
+    /// Which.
+    pub id: ScheduleId,
+    /// By whom.
+    pub by: Actor,
+}
 
 impl Handler<DeleteSchedule> for TaskDispatcher {
     type Result = Answer<()>;
 
-    fn handle(&mut self, DeleteSchedule(id): DeleteSchedule, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, DeleteSchedule { id, by }: DeleteSchedule, _: &mut Self::Context) -> Self::Result {
         let pool = self.0.pool.clone();
-        Answer::from_future(async move { db::schedules::delete(&mut *pool.get().await?, id).await })
+        Answer::from_future(async move { acts::delete_schedule(&mut *pool.get().await?, &by, id).await })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use actix::{Handler, Message};
 
-use super::TaskDispatcher;
+use super::{TaskDispatcher, acts};
 use crate::{
     actors::{
         coalesce::{Batch, Limits},
@@ -13,6 +13,7 @@ use crate::{
     db::{self, Pool},
     domain::{
         Error, Reach, Result, TaskId,
+        audit::Actor,
         task::{AttemptRecord, Task},
         task_request::TaskFilter,
         task_stats::Stats,
@@ -186,16 +187,21 @@ impl Handler<RetryTask> for TaskDispatcher {
 }
 
 /// Deletes a finished task; see [`db::tasks::delete`].
-#[derive(Debug, Clone, Copy, Message)]
+#[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<()>")]
-pub struct DeleteTask(pub TaskId);
+pub struct DeleteTask {
+    /// Which.
+    pub id: TaskId,
+    /// By whom.
+    pub by: Actor,
+}
 
 impl Handler<DeleteTask> for TaskDispatcher {
     type Result = Answer<()>;
 
-    fn handle(&mut self, DeleteTask(id): DeleteTask, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, DeleteTask { id, by }: DeleteTask, _: &mut Self::Context) -> Self::Result {
         let pool = self.0.pool.clone();
-        Answer::from_future(async move { db::tasks::delete(&mut *pool.get().await?, id).await })
+        Answer::from_future(async move { acts::delete_task(&mut *pool.get().await?, &by, id).await })
     }
 }
 

@@ -1,10 +1,15 @@
 //! Ending sessions, each with its entry in the audit log. The command-line tool calls the same functions.
 
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
 use crate::{
     db::{self, Connection, Transactional as _},
     domain::{
-        Error, Result, SessionId, UserId,
+        Error, Result, SessionId, User, UserId,
         audit::{Act, Actor},
+        token::TokenHash,
     },
 };
 
@@ -38,6 +43,27 @@ pub async fn close_all(
         let act = Act::done("session.close_all", user).with("closed", closed);
         db::audit::append(conn, actor, act).await?;
         Ok(closed)
+    })
+    .await
+}
+
+/// Gives a session a new token in place of the old one; `None` if that is not its token any more.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn refresh(
+    conn: &mut Connection,
+    actor: &Actor,
+    id: SessionId,
+    change: (TokenHash, TokenHash),
+    idle: Duration,
+) -> Result<Option<(DateTime<Utc>, User)>> {
+    conn.transaction(async |conn| {
+        let renewed = db::sessions::refresh(conn, id, change, idle).await?;
+        if renewed.is_some() {
+            db::audit::append(conn, actor, Act::done("session.refresh", id)).await?;
+        }
+        Ok(renewed)
     })
     .await
 }

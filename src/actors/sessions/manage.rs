@@ -96,7 +96,8 @@ impl Handler<RefreshSession> for SessionStore {
             let token = SessionToken::generate();
             let mut conn = sessions.pool.get().await?;
             let change = (message.hash, token.hash());
-            let renewed = sessions::refresh(&mut conn, id, change, sessions.lifetime.idle).await?;
+            let actor = Actor::of(&message.by, message.origin);
+            let renewed = acts::refresh(&mut conn, &actor, id, change, sessions.lifetime.idle).await?;
             drop(conn);
             let (expires_at, user) = renewed.ok_or(Error::Unauthenticated { presented: true })?;
             sessions.revoker.revoked(Forget::Session(id)).await;

@@ -4,10 +4,12 @@ use clap::{Args, Subcommand};
 
 use super::desk::{Desk, or_dash, time};
 use crate::{
+    actors::dispatcher::acts,
     cli::{Outcome, Table},
     db::{self, Connection},
     domain::{
         Error, Result,
+        audit::Actor,
         queue::{Queue, QueueName},
     },
 };
@@ -34,12 +36,12 @@ pub(super) async fn run(command: Command, desk: &Desk) -> Outcome {
         Command::List => db::queues::list(&mut connection).await?,
         Command::Pause(Name { name }) => {
             let name = parse(&name)?;
-            db::queues::pause(&mut connection, &name).await?;
+            acts::pause_queue(&mut connection, &Actor::cli(), &name).await?;
             show(&mut connection, &name).await?
         }
         Command::Resume(Name { name }) => {
             let name = parse(&name)?;
-            db::queues::resume(&mut connection, &name).await?;
+            acts::resume_queue(&mut connection, &Actor::cli(), &name).await?;
             show(&mut connection, &name).await?
         }
     };

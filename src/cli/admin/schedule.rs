@@ -4,10 +4,12 @@ use clap::{Args, Subcommand};
 
 use super::desk::{Desk, or_dash, time};
 use crate::{
+    actors::dispatcher::acts,
     cli::{Outcome, Table},
     db::{self, Connection},
     domain::{
         Result, ScheduleId,
+        audit::Actor,
         schedule::{Schedule, ScheduleRequest},
     },
 };
@@ -62,5 +64,5 @@ async fn set(connection: &mut Connection, which: &str, enabled: bool) -> Result<
     };
     let request = ScheduleRequest { enabled: Some(enabled), ..ScheduleRequest::default() };
     // Its payload was checked when it was made.
-    Ok(vec![db::schedules::update(connection, id, request, &|_, _| Ok(())).await?])
+    Ok(vec![acts::update_schedule(connection, &Actor::cli(), id, request, &|_, _| Ok(())).await?])
 }

@@ -10,13 +10,13 @@ use actix_web::{HttpResponse, web};
 #[cfg(feature = "bench-routes")]
 pub(super) use create::TaskCreation;
 
-use super::{Endpoint, Identity, Path, Problem};
+use super::{Endpoint, Identity, Path, Problem, RequestOrigin};
 use crate::{
     actors::{
         dispatcher::{CancelTask, DeleteTask, Intake, RetryTask, TaskDispatcher},
         live::Live,
     },
-    domain::{Action, TaskId, task::Task},
+    domain::{Action, TaskId, audit::Actor, task::Task},
     endpoint,
 };
 
@@ -69,8 +69,13 @@ async fn retry(identity: Identity, id: Path<TaskId>, desk: Dispatcher) -> Result
     params(("id" = TaskId, Path)),
     responses((status = 204, description = "It is gone"))
 )]
-async fn delete(identity: Identity, id: Path<TaskId>, desk: Dispatcher) -> Result<HttpResponse, Problem> {
+async fn delete(
+    identity: Identity,
+    id: Path<TaskId>,
+    desk: Dispatcher,
+    from: RequestOrigin,
+) -> Result<HttpResponse, Problem> {
     identity.may(Action::DeleteTasks)?;
-    desk.ask(DeleteTask(id.0)).await?;
+    desk.ask(DeleteTask { id: id.0, by: Actor::of(&identity, from.0) }).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -7,15 +7,13 @@ use uuid::Uuid;
 
 use super::{show::parse_status, table};
 use crate::{
+    actors::dispatcher::acts,
     cli::{
         Failure, Outcome,
         admin::{desk::Desk, prompt::confirm},
     },
-    db::{
-        self,
-        tasks::{Prune, prune as prune_some, retry_failed},
-    },
-    domain::{Reach, TaskId, task::Status},
+    db::tasks::Prune,
+    domain::{TaskId, audit::Actor, task::Status},
 };
 
 /// Rows that one statement changes: few enough that nobody waits long for their locks.
@@ -31,7 +29,7 @@ pub(in crate::cli::admin) struct Ids {
 pub(super) async fn cancel(wanted: Ids, desk: &Desk) -> Outcome {
     let (mut connection, mut tasks) = (desk.connection().await?, Vec::new());
     for id in wanted.ids {
-        tasks.push(db::tasks::cancel(&mut connection, TaskId(id), Reach::All).await?);
+        tasks.push(acts::cancel_task(&mut connection, &Actor::cli(), TaskId(id)).await?);
     }
     desk.output.data(&tasks, |tasks| table(tasks))
 }
@@ -63,14 +61,14 @@ pub(super) async fn retry(wanted: Again, desk: &Desk) -> Outcome {
     if !failed {
         let mut tasks = Vec::new();
         for id in ids {
-            tasks.push(db::tasks::retry(&mut connection, TaskId(id), Reach::All).await?);
+            tasks.push(acts::retry_task(&mut connection, &Actor::cli(), TaskId(id)).await?);
         }
         return desk.output.data(&tasks, |tasks| table(tasks));
     }
     let mut retried = 0;
     loop {
         let (task_type, queue) = (task_type.as_deref(), queue.as_deref());
-        match retry_failed(&mut connection, task_type, queue, STEP).await?.len() {
+        match acts::retry_failed(&mut connection, &Actor::cli(), task_type, queue, STEP).await? {
             0 => break,
             some => retried += some,
         }
@@ -114,7 +112,7 @@ pub(super) async fn prune(wanted: Old, desk: &Desk) -> Outcome {
     let which = Prune { statuses, before, task_type };
     let (mut connection, mut deleted) = (desk.connection().await?, 0);
     loop {
-        match prune_some(&mut connection, &which, STEP).await? {
+        match acts::prune_tasks(&mut connection, &Actor::cli(), &which, STEP).await? {
             0 => break,
             some => deleted += some,
         }
