@@ -3,7 +3,13 @@
 //!
 //! `cargo bench --bench queue -- [TASKS] [CONCURRENCY] [RUNS]`, or `-- latency [SAMPLES] [GAP_MS]`, on a private database
 //! that is thrown away; or on the one that `STARTER__DATABASE__URL` names, whose tasks are deleted.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a benchmark")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a benchmark"
+)]
 
 mod latency;
 

@@ -185,6 +185,7 @@ impl Stage<'_> {
     fn dispatcher(&mut self, intake: &Intake, bell: &Bell) -> Live<TaskDispatcher> {
         let dispatch = Dispatch::new(self.ground.pool.clone(), intake.clone(), bell.clone());
         let (of_tasks, store) = (dispatch.clone(), self.store.clone());
+        self.figures.push(dispatch.figures());
         self.figures.push(figures::of_store("tasks", move || of_tasks.enqueued()));
         self.start("TaskDispatcher", &store, move || TaskDispatcher::new(dispatch.clone()))
     }

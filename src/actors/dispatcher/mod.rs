@@ -7,6 +7,7 @@
 
 pub mod acts;
 mod enqueue;
+mod gauges;
 mod intake;
 mod once;
 mod queues;
@@ -16,10 +17,11 @@ mod tasks;
 
 use std::fmt;
 
-use actix::{Actor, Context};
+use actix::{Actor, AsyncContext as _, Context, WrapFuture as _};
 
 use self::{
     enqueue::{ENQUEUES, Enqueues},
+    gauges::Gauges,
     once::{ONCE, Once},
     tasks::{LOOK_UPS, LookUps, STATISTICS, Statistics},
 };
@@ -34,6 +36,7 @@ pub use self::{
 };
 use super::{
     coalesce::{Coalesce, Tally},
+    figures::Source,
     worker::Bell,
 };
 use crate::{
@@ -53,6 +56,7 @@ pub struct Dispatch {
     once: Coalesce<Once>,
     look_ups: Coalesce<LookUps>,
     statistics: Coalesce<Statistics>,
+    gauges: Gauges,
 }
 
 impl Dispatch {
@@ -67,10 +71,16 @@ impl Dispatch {
             once: Coalesce::new(Once { pool: pool.clone(), wake: wake.clone() }, ONCE),
             look_ups: Coalesce::new(LookUps { pool: pool.clone() }, LOOK_UPS),
             statistics: Coalesce::new(Statistics { pool: pool.clone() }, STATISTICS),
+            gauges: Gauges::default(),
             pool,
             intake,
             wake,
         }
+    }
+
+    /// What `/metrics` shows of the queue as a whole.
+    pub fn figures(&self) -> Source {
+        self.gauges.figures()
     }
 
     /// Statements that enqueued tasks, and how many tasks were in them.
@@ -123,6 +133,11 @@ impl TaskDispatcher {
 
 impl Actor for TaskDispatcher {
     type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        let Dispatch { gauges, pool, .. } = self.0.clone();
+        context.spawn(gauges.keep(pool).into_actor(self));
+    }
 }
 
 crate::vital!(TaskDispatcher);

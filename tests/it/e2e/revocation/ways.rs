@@ -76,7 +76,7 @@ fn text(value: &Value) -> String {
 
 impl Way {
     /// What will be asked with which credential, and how it will be refused.
-    pub(super) fn question<'a>(self, victim: &'a Victim) -> (&'a str, &'static str, u16) {
+    pub(super) fn question(self, victim: &Victim) -> (&str, &'static str, u16) {
         match self {
             Self::Demote => (&victim.session, "/api/v1/users?limit=1", 403),
             Self::RevokeKey | Self::RotateKey | Self::DeactivateOwner => {
