@@ -266,7 +266,7 @@ async fn nor_while_the_database_restarts() {
     assert_eq!(ran.code, 0, "{ran:?}");
     let servers = Servers::start(cluster.url()).await;
     let tally = rounds_beside(&servers, 150, async || {
-        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        tokio::time::sleep(Duration::from_millis(4_000)).await;
         let file = fs::read_to_string(place.join("data/postmaster.pid")).unwrap_or_default();
         if let Some(pid) = file.lines().next().and_then(|line| Pid::from_raw(line.parse().ok()?)) {
             // Fast; the cluster's guardian starts it again.
