@@ -42,10 +42,13 @@ impl Shift {
         self.hand_back(waiting.into_iter().map(|(claim, _)| claim.leased()).collect()).await;
         // A claim that was under way hands back by itself what it got.
         drop(timeout_at(end, self.0.claiming.lock()).await);
+        let mut last = Instant::now() + LAST_WORDS;
         if !self.quiet_by(end).await {
             drained.interrupted = self.interrupt_all();
-            self.quiet_by(Instant::now() + GRACE + LAST_WORDS).await;
+            last = Instant::now() + GRACE + LAST_WORDS;
+            self.quiet_by(last).await;
         }
+        self.take_last_stock(last).await;
         let standing = self.standing();
         drained.abandoned = standing.running + standing.reporting;
         self.deregister().await;
@@ -77,14 +80,16 @@ impl Shift {
         desk.running.len()
     }
 
-    /// When the answer does not come, the lease decides: they are rescued.
-    pub(super) async fn hand_back(&self, leased: Vec<Leased>) {
+    /// When the answer does not come, they go back with the next stock.
+    pub(super) async fn hand_back(&self, mut leased: Vec<Leased>) {
         if leased.is_empty() {
             return;
         }
+        leased.sort_unstable_by_key(|(id, _)| *id);
         let done = async { queue::hand_back(&mut *self.0.pool.get().await?, &leased).await };
         if let Err(error) = done.await {
             log::warn!(error:% = error, tasks = leased.len(); "tasks could not be handed back");
+            self.desk().stock.put(leased);
         }
     }
 

@@ -25,8 +25,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// One round of claims at a time; what the next must know of those before.
 #[derive(Default)]
 pub(super) struct Claiming {
-    /// Claims whose answers never came: the tasks may be this worker's without its knowing.
-    lost: Vec<(WorkerId, Lease)>,
     /// The queue to begin with, so that a full one does not starve the others.
     turn: usize,
     limited_at: Option<Instant>,
@@ -86,12 +84,8 @@ async fn round(shift: Shift, room: usize) -> Result<Found> {
     let Some(worker_id) = shift.desk().registration.map(|registration| registration.id) else {
         return Ok(Found::Little);
     };
-    let mut connection = shift.0.pool.get().await?;
-    while let Some(&(worker_id, lease)) = claiming.lost.last() {
-        let found = queue::hand_back_lost(&mut connection, worker_id, lease).await?;
-        log::info!(tasks = found; "tasks of a claim without an answer were handed back");
-        claiming.lost.pop();
-    }
+    shift.take_stock_if_due(&mut claiming).await?;
+    let connection = shift.0.pool.get().await?;
     let mut visit = Visit { shift: &shift, worker_id, connection, left: room };
     let overdue = claiming.limited_at.is_none_or(|at| at.elapsed() >= LIMITED_EVERY);
     if overdue {
@@ -151,7 +145,7 @@ impl Visit<'_> {
             }
             _ => claiming.bookmarks.remove(queue),
         }
-        self.keep(claiming, lease, claimed).await?;
+        self.keep(claimed).await?;
         Ok(if whence.is_some() { Look::Again } else { Look::Done })
     }
 
@@ -170,24 +164,21 @@ impl Visit<'_> {
                 let (lease, limited) = (Lease::draw(), (found.as_str(), limit));
                 let (connection, worker_id, left) = (&mut self.connection, self.worker_id, self.left);
                 let claimed = queue::claim_limited(connection, worker_id, lease, queue, limited, left).await;
-                self.keep(claiming, lease, claimed).await?;
+                self.keep(claimed).await?;
             }
         }
         Ok(())
     }
 
-    async fn keep(
-        &mut self,
-        claiming: &mut Claiming,
-        lease: Lease,
-        claimed: Result<Vec<Claim>>,
-    ) -> Result<()> {
-        let claims = claimed.inspect_err(|_| claiming.lost.push((self.worker_id, lease)))?;
+    /// A claim whose answer never came may have been made all the same.
+    async fn keep(&mut self, claimed: Result<Vec<Claim>>) -> Result<()> {
+        let claims = claimed.inspect_err(|_| self.shift.desk().stock.doubt())?;
         self.left = self.left.saturating_sub(claims.len());
         let refused = self.shift.take(claims);
         if !refused.is_empty() {
             let leased: Vec<_> = refused.iter().map(Claim::leased).collect();
-            queue::hand_back(&mut self.connection, &leased).await?;
+            let returned = queue::hand_back(&mut self.connection, &leased).await;
+            returned.inspect_err(|_| self.shift.desk().stock.put(leased))?;
         }
         Ok(())
     }

@@ -99,7 +99,9 @@ impl Shift {
         }
         desk.registration = None;
         desk.standing.leases_lost += 1;
-        let waiting = std::mem::take(&mut desk.waiting).len();
+        let unbegun: Vec<_> = desk.waiting.drain(..).map(|(claim, _)| claim.leased()).collect();
+        let waiting = unbegun.len();
+        desk.stock.put(unbegun);
         let mine = desk.running.values_mut().filter(|running| running.worker_id == id);
         let mut stopped = 0;
         for running in mine {

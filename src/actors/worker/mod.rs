@@ -33,6 +33,7 @@ mod outfit;
 mod rate;
 mod report;
 mod shift;
+mod stock;
 mod watch;
 
 use actix::{Actor, AsyncContext as _, Context, Handler, Message, WrapFuture as _};

@@ -25,6 +25,8 @@ use crate::{
 const LIMITS: Limits = Limits { statements: 2, items: 1_000, waiting: 20_000 };
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How often the database may refuse a result before that is taken for the result's fault.
+const REFUSALS: u32 = 5;
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +52,8 @@ impl Batch for Successes {
     type Item = Option<Value>;
     type Answer = Option<Status>;
 
-    async fn run(&self, tasks: Vec<(Leased, Option<Value>)>) -> Result<HashMap<Leased, Option<Status>>> {
+    async fn run(&self, mut tasks: Vec<(Leased, Option<Value>)>) -> Result<HashMap<Leased, Option<Status>>> {
+        tasks.sort_unstable_by_key(|((id, _), _)| *id);
         let written = queue::succeed_by(&mut *self.0.get().await?, self.0.plans(), &tasks).await?;
         Ok(written.into_iter().map(|leased| (leased, Some(Status::Succeeded))).collect())
     }
@@ -95,36 +98,43 @@ impl Reports {
 impl Shift {
     /// Writes down how the attempt ended, and tries again for as long as the task may still be this worker's.
     pub(super) async fn report(&self, leased: Leased, worker_id: WorkerId, ending: Ending) {
-        let written = match self.0.reports.write(leased, ending.clone()).await {
-            Ok(written) => written,
-            Err(error) => Box::pin(self.write_until_settled(leased, worker_id, ending, error)).await,
+        let (written, stale) = match self.0.reports.write(leased, ending.clone()).await {
+            Ok(written) => (written, written.is_none()),
+            // What is not the worker's any more may have been written by the first try, whose answer was lost.
+            Err(error) => (Box::pin(self.write_until_settled(leased, worker_id, ending, error)).await, false),
         };
         match written {
             Some(Status::Scheduled | Status::Retrying) => self.0.bell.scheduled(),
             Some(Status::Pending) => self.0.bell.due(),
             Some(_) => {}
-            None => log::warn!(task_id:% = leased.0; "an outcome came too late"),
+            None if stale => log::warn!(task_id:% = leased.0; "an outcome came too late"),
+            None => log::warn!(task_id:% = leased.0; "an outcome was written before, or came too late"),
         }
-        self.reported(written.is_none());
+        self.reported(&leased, stale);
     }
 
     async fn write_until_settled(
         &self,
         leased: Leased,
         worker_id: WorkerId,
-        mut ending: Ending,
+        ending: Ending,
         mut error: Error,
     ) -> Option<Status> {
-        let (began, mut pause) = (Instant::now(), FIRST_PAUSE);
+        let (began, mut pause, mut refusals) = (Instant::now(), FIRST_PAUSE, 0);
         loop {
             let ours = self.desk().registration.is_some_and(|now| now.id == worker_id);
             if !ours && began.elapsed() > self.0.settings.lease {
                 return None;
             }
             log::warn!(task_id:% = leased.0, error:% = error; "an outcome could not be written yet");
-            if !error.is_transient() && matches!(ending, Ending::Succeeded(_)) {
+            refusals += u32::from(!error.is_transient());
+            if refusals >= REFUSALS && matches!(ending, Ending::Succeeded(Some(_))) {
+                // Not if the database takes nothing at all, as on a full disk.
                 let why = Some("its result cannot be stored".to_owned());
-                ending = Ending::Stopped(Stopping { how: Stopped::Refused, why, delay: Duration::ZERO });
+                let refused = Stopping { how: Stopped::Refused, why, delay: Duration::ZERO };
+                if let Ok(written) = self.0.reports.write(leased, Ending::Stopped(refused)).await {
+                    return written;
+                }
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);

@@ -1,7 +1,7 @@
 //! What is known of the tasks at hand. It outlives the actor: attempts that run when the actor dies are not lost.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Bell, attempt, fetch::Claiming, rate::Rate, report::Reports};
+use super::{Bell, attempt, fetch::Claiming, rate::Rate, report::Reports, stock::Stock};
 use crate::{
     config,
     db::Pool,
@@ -94,6 +94,9 @@ pub(super) struct Desk {
     pub(super) registration: Option<Registration>,
     pub(super) waiting: VecDeque<(Claim, Instant)>,
     pub(super) running: HashMap<Leased, Running>,
+    /// Whose outcomes are not yet written.
+    pub(super) reporting: HashSet<Leased>,
+    pub(super) stock: Stock,
     pub(super) draining: bool,
     pub(super) standing: Standing,
     rate: Rate,
@@ -146,6 +149,8 @@ impl Shift {
             registration: None,
             waiting: VecDeque::new(),
             running: HashMap::new(),
+            reporting: HashSet::new(),
+            stock: Stock::default(),
             draining: false,
             standing: Standing::default(),
             rate: Rate::new(Instant::now()),
@@ -174,7 +179,8 @@ impl Shift {
     /// How much is at hand.
     pub fn standing(&self) -> Standing {
         let desk = self.desk();
-        Standing { running: desk.running.len(), waiting: desk.waiting.len(), ..desk.standing }
+        let (running, waiting, reporting) = (desk.running.len(), desk.waiting.len(), desk.reporting.len());
+        Standing { running, waiting, reporting, ..desk.standing }
     }
 
     pub(super) fn desk(&self) -> MutexGuard<'_, Desk> {
@@ -226,7 +232,7 @@ impl Shift {
         let (left, room) = {
             let mut desk = self.desk();
             let left = desk.running.remove(leased)?;
-            desk.standing.reporting += 1;
+            desk.reporting.insert(*leased);
             desk.standing.ended += 1;
             desk.rate.count();
             self.fill_slots(&mut desk);
@@ -239,11 +245,11 @@ impl Shift {
     }
 
     /// Its outcome is written, or never will be.
-    pub(super) fn reported(&self, stale: bool) {
+    pub(super) fn reported(&self, leased: &Leased, stale: bool) {
         let (was_full, draining) = {
             let mut desk = self.desk();
-            let was_full = desk.standing.reporting >= UNREPORTED_AT_MOST;
-            desk.standing.reporting = desk.standing.reporting.saturating_sub(1);
+            let was_full = desk.reporting.len() >= UNREPORTED_AT_MOST;
+            desk.reporting.remove(leased);
             desk.standing.stale += u64::from(stale);
             (was_full, desk.draining)
         };
@@ -258,7 +264,7 @@ impl Shift {
 
 impl Desk {
     fn room(&self, slots: usize) -> usize {
-        if self.draining || self.registration.is_none() || self.standing.reporting >= UNREPORTED_AT_MOST {
+        if self.draining || self.registration.is_none() || self.reporting.len() >= UNREPORTED_AT_MOST {
             return 0;
         }
         let free = slots.saturating_sub(self.running.len());

@@ -48,6 +48,7 @@ pub(super) async fn keep_watch(shift: Shift) {
             shift.write_progress(&progress).await;
         }
         shift.return_what_waits_too_long().await;
+        shift.take_stock_between_claims().await;
         shift.give_up_what_hangs();
     }
 }
@@ -99,7 +100,9 @@ impl Shift {
         let changed =
             desk.running.iter_mut().filter(|(_, running)| running.progress.has_changed().unwrap_or(false));
         let seen = changed.map(|(leased, running)| (*leased, running.progress.borrow_and_update().clone()));
-        seen.filter_map(|(leased, value)| Some((leased, value?))).collect()
+        let mut new: Vec<_> = seen.filter_map(|(leased, value)| Some((leased, value?))).collect();
+        new.sort_unstable_by_key(|((id, _), _)| *id);
+        new
     }
 
     async fn return_what_waits_too_long(&self) {

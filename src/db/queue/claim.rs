@@ -105,7 +105,7 @@ struct Row {
 /// Claims at most `at_most` due tasks of `queue`, best first, of types that are in `task_types`: the others are left
 /// for a worker that knows them.
 ///
-/// When the answer is lost on its way, the tasks may be claimed all the same: [`super::hand_back_lost`].
+/// When the answer is lost on its way, the tasks may be claimed all the same: [`super::hand_back_all_but`].
 ///
 /// # Errors
 /// As the database tells.

@@ -9,7 +9,7 @@ use crate::{
     db::statement::{Fixed, Statement},
     domain::{
         Result,
-        attempt::{Lease, Leased, WorkerId},
+        attempt::{Leased, WorkerId},
     },
 };
 
@@ -47,26 +47,31 @@ pub async fn hand_back(connection: &mut AsyncPgConnection, tasks: &[Leased]) -> 
     Ok(rows.into_iter().map(leased).collect())
 }
 
-struct HandBackLost;
+struct HandBackAllBut;
 
-impl Fixed for HandBackLost {
-    const SQL: &'static str =
-        concat!(undo_claim!(), " where status = 'running' and worker_id = $1 and lease = $2 returning t.id");
+impl Fixed for HandBackAllBut {
+    const SQL: &'static str = concat!(
+        undo_claim!(),
+        " where status = 'running' and worker_id = $1
+            and not exists (select 1 from unnest($2, $3) as x (id, lease) where x.id = t.id and x.lease = t.lease)
+        returning t.id"
+    );
     const REPLAN: bool = true;
-    type Args = (BigInt, BigInt);
+    type Args = (BigInt, Array<SqlUuid>, Array<BigInt>);
     type Row = (SqlUuid,);
 }
 
-/// Gives back what a claim took whose answer never came. Returns how many there were.
+/// Gives back all tasks of this worker but those that it knows of. Returns how many there were.
 ///
 /// # Errors
 /// As the database tells.
-pub async fn hand_back_lost(
+pub async fn hand_back_all_but(
     connection: &mut AsyncPgConnection,
     worker_id: WorkerId,
-    lease: Lease,
+    known: &[Leased],
 ) -> Result<usize> {
+    let (ids, leases) = columns(known.iter());
     let rows: Vec<(Uuid,)> =
-        Statement::<HandBackLost, _>::with((worker_id.0, lease.0)).get_results(connection).await?;
+        Statement::<HandBackAllBut, _>::with((worker_id.0, ids, leases)).get_results(connection).await?;
     Ok(rows.len())
 }

@@ -1,8 +1,9 @@
 //! The worker's side of the queue: claims, leases, outcomes, and what keeps the queue in order.
 //!
 //! Every statement about running tasks shows their leases; a task whose lease has changed is left alone. Statements
-//! over many tasks find them by `id = any(…)`, so that PostgreSQL needs no statistics to choose the primary key,
-//! and lock them in one order or skip what is locked, so that no two of them wait for each other.
+//! over many tasks find them by `id = any(…)`, so that PostgreSQL needs no statistics to choose the primary key. Those that
+//! move tasks between workers skip what is locked or lock by id; the others name their tasks in the order of their ids, which is
+//! the order of most plans. Should two wait for each other all the same, PostgreSQL ends one, and it is tried again.
 
 mod claim;
 mod due;
@@ -16,7 +17,7 @@ mod watch;
 
 pub use claim::{Wanted, Whence, claim, claim_from, claim_limited, peek};
 pub use due::{Due, promote, promote_left_behind};
-pub use hand_back::{hand_back, hand_back_lost};
+pub use hand_back::{hand_back, hand_back_all_but};
 pub use outcome::{Stopping, stop, succeed, succeed_by};
 pub use progress::report_progress;
 pub use registration::{beat, deregister, register};

@@ -6,5 +6,6 @@ mod life;
 mod model;
 mod outside;
 mod plans;
+mod strays;
 mod upkeep;
 mod workshop;

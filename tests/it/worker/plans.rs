@@ -69,9 +69,10 @@ async fn use_every_statement(connection: &mut AsyncPgConnection, mode: &str) {
     assert_eq!(scanned(connection).await, 0, "stop, {mode}");
     assert_eq!(queue::hand_back(connection, &leased[150..]).await.unwrap().len(), 50);
     assert_eq!(scanned(connection).await, 0, "hand back, {mode}");
-    let lost = claim(connection, worker).await[0].lease;
-    assert_eq!(queue::hand_back_lost(connection, worker, lost).await.unwrap(), 200);
-    assert_eq!(scanned(connection).await, 0, "hand back what was lost, {mode}");
+    let known = claim(connection, worker).await[0].leased();
+    assert_eq!(queue::hand_back_all_but(connection, worker, &[known]).await.unwrap(), 199);
+    assert_eq!(scanned(connection).await, 0, "hand back what the worker does not know of, {mode}");
+    assert_eq!(queue::hand_back_all_but(connection, worker, &[]).await.unwrap(), 1);
     queue::promote(connection, &["default".to_owned()], 100).await.unwrap();
     queue::promote_left_behind(connection, 100).await.unwrap();
     assert_eq!(scanned(connection).await, 0, "promote, {mode}");

@@ -11,7 +11,7 @@ use starter::{
         threads::Thread,
         worker::{Settings, Shift, TaskWorker},
     },
-    db::{self, Pool},
+    db::{self, Pool, Target},
     domain::{
         TaskId,
         task::{NewTask, When},
@@ -94,7 +94,10 @@ pub(crate) async fn rows(connection: &mut AsyncPgConnection, query: &str) -> Vec
 
 impl Workshop {
     pub(crate) async fn pool(&self) -> Pool {
-        let target = self.database.target();
+        self.pool_at(self.database.target()).await
+    }
+
+    pub(crate) async fn pool_at(&self, target: Target) -> Pool {
         let pool = self.runtime.spawn(async move { db::connect(&target, db::Limits::default()).await });
         pool.await.unwrap().unwrap()
     }
@@ -103,13 +106,21 @@ impl Workshop {
         self.worker_with(registry, settings, Arc::new(Services::default())).await
     }
 
+    pub(crate) async fn worker_at(&self, target: Target, registry: Registry, settings: Settings) -> Worker {
+        let pool = self.pool_at(target).await;
+        self.start(Shift::new(pool, registry, Arc::new(Services::default()), settings))
+    }
+
     pub(crate) async fn worker_with(
         &self,
         registry: Registry,
         settings: Settings,
         services: Arc<Services>,
     ) -> Worker {
-        let shift = Shift::new(self.pool().await, registry, services, settings);
+        self.start(Shift::new(self.pool().await, registry, services, settings))
+    }
+
+    fn start(&self, shift: Shift) -> Worker {
         let thread = Thread::start("work", &self.runtime);
         let reach = Reach { name: "TaskWorker", capacity: 16, patience: Duration::from_secs(60) };
         let live = Live::start(reach, &thread, &self.alarm, {
