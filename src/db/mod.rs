@@ -5,6 +5,7 @@
 
 pub mod api_keys;
 pub mod audit;
+mod clock;
 pub mod embedded;
 mod error;
 mod found;
@@ -33,6 +34,7 @@ pub mod turn;
 mod user_row;
 pub mod users;
 
+pub use clock::now;
 pub use diesel_async::{AsyncConnection as Transactional, AsyncPgConnection as Connection};
 pub use found::Found;
 pub use pool::{Limits, Plans, Pool, PoolState, PooledConnection, connect};

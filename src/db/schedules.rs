@@ -2,14 +2,14 @@
 
 use chrono::{DateTime, Utc};
 use diesel::{
-    ExpressionMethods, OptionalExtension, QueryDsl, Queryable, Selectable, SelectableHelper,
-    sql_types::{Text, Timestamptz},
+    ExpressionMethods, OptionalExtension, QueryDsl, Queryable, Selectable, SelectableHelper, sql_types::Text,
 };
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
+    clock,
     schema::schedules,
     statement::{Fixed, Statement},
 };
@@ -113,7 +113,7 @@ pub async fn insert(
     created_by: Option<UserId>,
     check: Check<'_>,
 ) -> Result<Schedule> {
-    let now = now(connection).await?;
+    let now = clock::now(connection).await?;
     let plan = request.plan(now, check).map_err(Error::Invalid)?;
     let values = (
         schedules::id.eq(ScheduleId::new().0),
@@ -142,7 +142,7 @@ pub async fn update(
             let query = schedules::table.find(id.0).select(ScheduleRow::as_select()).for_update();
             let row: ScheduleRow = query.first(connection).await.optional()?.ok_or(Error::NotFound)?;
             let before = Schedule::try_from(row)?;
-            let now = now(connection).await?;
+            let now = clock::now(connection).await?;
             let plan = request.over(&before).plan(now, check).map_err(Error::Invalid)?;
             let same_times = plan.recurrence.as_str() == before.cron
                 && plan.recurrence.timezone() == before.timezone
@@ -199,20 +199,6 @@ fn columns(
         schedules::enabled.eq(plan.enabled),
         schedules::missed.eq(plan.missed.as_str()),
     )
-}
-
-struct Now;
-
-impl Fixed for Now {
-    const SQL: &'static str = "select statement_timestamp()";
-    type Args = ();
-    type Row = (Timestamptz,);
-}
-
-/// By the database's clock.
-async fn now(connection: &mut AsyncPgConnection) -> Result<DateTime<Utc>> {
-    let (now,) = Statement::<Now, _>::with(()).get_result(connection).await?;
-    Ok(now)
 }
 
 struct Tell;

@@ -113,6 +113,7 @@ async fn old_entries_are_swept_in_portions() {
 #[actix_rt::test]
 async fn acts_on_queues_schedules_tasks_and_sessions_over_http_are_written_down() {
     let site = Site::open().await;
+    let (_, user) = site.log_in("uma", "user").await;
     let (admin, token) = site.log_in("ada", "admin").await;
     site.post("/api/v1/queues/mail/pause", &token, &json!({})).await;
     site.post("/api/v1/queues/mail/resume", &token, &json!({})).await;
@@ -128,16 +129,26 @@ async fn acts_on_queues_schedules_tasks_and_sessions_over_http_are_written_down(
     let path = format!("/api/v1/tasks/{}", task["id"].as_str().unwrap());
     site.database.sql("update tasks set status = 'cancelled', finished_at = now()").await;
     assert_eq!(site.send(Method::DELETE, &path, &token).await.status, 204);
+    // What is done to a task of one's own is not told, what is done to another's is.
+    for (asker, owner) in [(&user, &user), (&token, &user), (&token, &token)] {
+        let task = site.post("/api/v1/tasks", owner, &json!({ "task_type": "noop" })).await.json();
+        for act in ["cancel", "retry"] {
+            let path = format!("/api/v1/tasks/{}/{act}", task["id"].as_str().unwrap());
+            assert_eq!(site.post(&path, asker, &json!({})).await.status, 200);
+        }
+    }
     let renewed = site.post("/api/v1/auth/refresh", &token, &json!({})).await.json();
     let token = renewed["token"].as_str().unwrap();
 
-    let log = site.get("/api/v1/audit?limit=7", token).await.json();
+    let log = site.get("/api/v1/audit?limit=9", token).await.json();
     let entries = log["items"].as_array().unwrap();
     let actions: Vec<_> = entries.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
     assert_eq!(
         actions,
         [
             "session.refresh",
+            "task.retry",
+            "task.cancel",
             "task.delete",
             "schedule.delete",
             "schedule.update",

@@ -40,5 +40,6 @@ mod tasks_events;
 mod tasks_http;
 mod tasks_insert;
 mod tasks_once;
+mod terminal;
 mod throttle;
 mod worker;

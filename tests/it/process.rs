@@ -1,8 +1,9 @@
 //! The real binary, run in an empty directory with an empty environment.
 
 use std::{
+    os::fd::OwnedFd,
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use tempfile::TempDir;
@@ -47,6 +48,13 @@ impl Starter {
     /// Where it runs.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Starts it with all that it reads and writes at this terminal. The directory is where it runs.
+    pub(crate) fn at_terminal(mut self, line: &OwnedFd) -> (Child, TempDir) {
+        let end = || Stdio::from(line.try_clone().unwrap());
+        let child = self.command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        (child, self.directory)
     }
 
     /// Runs it to its end.

@@ -51,7 +51,28 @@ async fn tasks_are_enqueued_shown_cancelled_retried_and_pruned() {
     );
     assert_eq!(json_of(&database, &["task", "prune", "--yes"]).await["deleted"], 1);
     assert_eq!(run(&database, &["task", "show", id]).await.code, 1);
-    assert_eq!(audited(&database).await, ["task.delete", "task.retry", "task.retry", "task.cancel"]);
+    assert_eq!(
+        audited(&database).await,
+        ["task.delete", "task.retry", "task.retry", "task.cancel", "task.create"]
+    );
+}
+
+/// Whatever is retried fails at once.
+const HOPELESS: &str = "
+    create function hopeless() returns trigger language plpgsql as $$
+    begin new.status = 'failed'; new.finished_at = clock_timestamp(); return new; end $$;
+    create trigger hopeless before update on tasks for each row
+        when (old.status = 'failed' and new.status = 'pending') execute function hopeless()";
+
+#[tokio::test]
+async fn retrying_all_that_failed_ends_though_they_fail_again() {
+    let database = TestDatabase::create().await;
+    database.sql(HOPELESS).await;
+    for _ in 0..2 {
+        json_of(&database, &["task", "enqueue", "noop"]).await;
+    }
+    database.sql("update tasks set status = 'failed', finished_at = now()").await;
+    assert_eq!(json_of(&database, &["task", "retry", "--failed"]).await["retried"], 2);
 }
 
 /// What the command-line tool did, the last first.

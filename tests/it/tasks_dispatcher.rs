@@ -112,7 +112,7 @@ async fn tasks_are_listed_newest_first_and_only_ones_own() {
 async fn what_waits_is_cancelled_at_once_and_what_runs_is_asked_to_stop() {
     let database = TestDatabase::create().await;
     let desk = Desk::open(&database).await;
-    let cancel = |id| desk.live.ask(CancelTask { id, reach: Reach::All });
+    let cancel = |id| desk.live.ask(CancelTask { id, reach: Reach::All, by: Actor::system() });
     let later = NewTask { when: When::After(60.0), ..noop() };
     for task in [noop(), later] {
         let id = desk.live.ask(EnqueueTask(task)).await.unwrap().task.id;
@@ -132,7 +132,7 @@ async fn what_waits_is_cancelled_at_once_and_what_runs_is_asked_to_stop() {
         1
     );
     let alice = database.user("alice").await;
-    let foreign = desk.live.ask(CancelTask { id, reach: Reach::Own(alice) }).await;
+    let foreign = desk.live.ask(CancelTask { id, reach: Reach::Own(alice), by: Actor::system() }).await;
     assert!(matches!(foreign, Err(Error::NotFound)));
 }
 
@@ -141,7 +141,7 @@ async fn a_failed_task_gets_all_its_attempts_again() {
     let database = TestDatabase::create().await;
     let desk = Desk::open(&database).await;
     let id = desk.live.ask(EnqueueTask(keyed("k"))).await.unwrap().task.id;
-    let retry = || desk.live.ask(RetryTask { id, reach: Reach::All });
+    let retry = || desk.live.ask(RetryTask { id, reach: Reach::All, by: Actor::system() });
     assert!(is_conflict(&retry().await));
     database.sql(FAIL).await;
     let task = retry().await.unwrap();
@@ -322,10 +322,13 @@ async fn failed_tasks_are_retried_and_finished_ones_pruned_in_bulk() {
     db::tasks::insert(&mut connection, batch).await.unwrap();
     database.sql(FAIL).await;
     db::tasks::insert(&mut connection, vec![keyed("k")]).await.unwrap();
-    let retried = db::tasks::retry_failed(&mut connection, None, Some("mail"), 10).await.unwrap();
+    let before = db::now(&mut connection).await.unwrap();
+    let of =
+        |queue: Option<&str>| db::tasks::Failed { before, task_type: None, queue: queue.map(Into::into) };
+    let retried = db::tasks::retry_failed(&mut connection, &of(Some("mail")), 10).await.unwrap();
     assert_eq!(retried.len(), 1);
     // The key is held: that one stays a dead letter.
-    let retried = db::tasks::retry_failed(&mut connection, None, None, 10).await.unwrap();
+    let retried = db::tasks::retry_failed(&mut connection, &of(None), 10).await.unwrap();
     assert_eq!(retried.len(), 1);
     let all = db::tasks::Prune { statuses: Status::ALL.to_vec(), before: Utc::now(), task_type: None };
     assert_eq!(db::tasks::prune(&mut connection, &all, 10).await.unwrap(), 1);

@@ -8,7 +8,7 @@ use crate::{
         audit::{Act, Actor, Target},
         queue::QueueName,
         schedule::{Schedule, ScheduleRequest},
-        task::Task,
+        task::{NewTask, Task},
     },
 };
 
@@ -93,28 +93,56 @@ pub async fn delete_schedule(conn: &mut Connection, actor: &Actor, id: ScheduleI
     .await
 }
 
-/// Cancels anybody's task; see [`db::tasks::cancel`].
+/// Enqueues a task at an administrator's wish.
 ///
 /// # Errors
-/// As there.
-pub async fn cancel_task(conn: &mut Connection, actor: &Actor, id: TaskId) -> Result<Task> {
+/// As the database tells.
+pub async fn enqueue_task(conn: &mut Connection, actor: &Actor, task: NewTask) -> Result<Vec<Task>> {
     conn.transaction(async |conn| {
-        let task = db::tasks::cancel(conn, id, Reach::All).await?;
-        db::audit::append(conn, actor, Act::done("task.cancel", id)).await?;
-        Ok(task)
+        let act = Act::done("task.create", task.id).with("task_type", task.task_type.as_str());
+        let enqueued = db::tasks::insert(conn, vec![task]).await?;
+        // An unfinished task with the same key stands for the one that was wanted.
+        if enqueued.iter().any(|one| one.is_new) {
+            db::audit::append(conn, actor, act).await?;
+        }
+        Ok(enqueued.into_iter().map(|one| one.task).collect())
     })
     .await
 }
 
-/// Has anybody's failed or cancelled task run again; see [`db::tasks::retry`].
+/// Cancels a task; see [`db::tasks::cancel`].
 ///
 /// # Errors
 /// As there.
-pub async fn retry_task(conn: &mut Connection, actor: &Actor, id: TaskId) -> Result<Task> {
+pub async fn cancel_task(conn: &mut Connection, actor: &Actor, id: TaskId, reach: Reach) -> Result<Task> {
     conn.transaction(async |conn| {
-        let task = db::tasks::retry(conn, id, Reach::All).await?;
-        db::audit::append(conn, actor, Act::done("task.retry", id)).await?;
-        Ok(task)
+        let task = db::tasks::cancel(conn, id, reach).await?;
+        append_if_anothers(conn, actor, "task.cancel", task).await
+    })
+    .await
+}
+
+/// What users do to their own tasks is everyday business, and shows in the tasks.
+async fn append_if_anothers(
+    conn: &mut Connection,
+    actor: &Actor,
+    action: &'static str,
+    task: Task,
+) -> Result<Task> {
+    if actor.user.is_none() || actor.user != task.created_by {
+        db::audit::append(conn, actor, Act::done(action, task.id)).await?;
+    }
+    Ok(task)
+}
+
+/// Has a failed or cancelled task run again; see [`db::tasks::retry`].
+///
+/// # Errors
+/// As there.
+pub async fn retry_task(conn: &mut Connection, actor: &Actor, id: TaskId, reach: Reach) -> Result<Task> {
+    conn.transaction(async |conn| {
+        let task = db::tasks::retry(conn, id, reach).await?;
+        append_if_anothers(conn, actor, "task.retry", task).await
     })
     .await
 }
@@ -126,12 +154,11 @@ pub async fn retry_task(conn: &mut Connection, actor: &Actor, id: TaskId) -> Res
 pub async fn retry_failed(
     conn: &mut Connection,
     actor: &Actor,
-    task_type: Option<&str>,
-    queue: Option<&str>,
+    which: &db::tasks::Failed,
     at_most: i64,
 ) -> Result<usize> {
     conn.transaction(async |conn| {
-        let retried = db::tasks::retry_failed(conn, task_type, queue, at_most).await?.len();
+        let retried = db::tasks::retry_failed(conn, which, at_most).await?.len();
         append_count(conn, actor, "task.retry", retried).await
     })
     .await

@@ -141,22 +141,24 @@ impl Handler<ListAttempts> for TaskDispatcher {
 }
 
 /// Calls a task off; see [`db::tasks::cancel`].
-#[derive(Debug, Clone, Copy, Message)]
+#[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Task>")]
 pub struct CancelTask {
     /// Which.
     pub id: TaskId,
     /// Which ones are there for the caller.
     pub reach: Reach,
+    /// By whom.
+    pub by: Actor,
 }
 
 impl Handler<CancelTask> for TaskDispatcher {
     type Result = Answer<Task>;
 
-    fn handle(&mut self, CancelTask { id, reach }: CancelTask, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, CancelTask { id, reach, by }: CancelTask, _: &mut Self::Context) -> Self::Result {
         let (pool, wake) = (self.0.pool.clone(), self.0.wake.clone());
         Answer::from_future(async move {
-            let task = db::tasks::cancel(&mut *pool.get().await?, id, reach).await?;
+            let task = acts::cancel_task(&mut *pool.get().await?, &by, id, reach).await?;
             wake.0.cancelled();
             Ok(task)
         })
@@ -164,22 +166,24 @@ impl Handler<CancelTask> for TaskDispatcher {
 }
 
 /// Gives a task all its attempts again; see [`db::tasks::retry`].
-#[derive(Debug, Clone, Copy, Message)]
+#[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Task>")]
 pub struct RetryTask {
     /// Which.
     pub id: TaskId,
     /// Which ones are there for the caller.
     pub reach: Reach,
+    /// By whom.
+    pub by: Actor,
 }
 
 impl Handler<RetryTask> for TaskDispatcher {
     type Result = Answer<Task>;
 
-    fn handle(&mut self, RetryTask { id, reach }: RetryTask, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, RetryTask { id, reach, by }: RetryTask, _: &mut Self::Context) -> Self::Result {
         let (pool, wake) = (self.0.pool.clone(), self.0.wake.clone());
         Answer::from_future(async move {
-            let task = db::tasks::retry(&mut *pool.get().await?, id, reach).await?;
+            let task = acts::retry_task(&mut *pool.get().await?, &by, id, reach).await?;
             wake.0.due();
             Ok(task)
         })

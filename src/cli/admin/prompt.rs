@@ -18,6 +18,8 @@ pub(super) async fn new_password(from_stdin: bool) -> Outcome<SecretString> {
     if !io::stdin().is_terminal() {
         return Err(Failure::Usage("standard input is no terminal; use --password-stdin".into()));
     }
+    // Over both, and before the first prompt: people and programs type ahead.
+    let _echo = Silent::begin()?;
     let first = hidden("New password: ").await?;
     if first.expose_secret() != hidden("The same again: ").await?.expose_secret() {
         return Err(Failure::Failed("the passwords differ".into()));
@@ -48,7 +50,6 @@ fn ask(question: &str) -> Outcome {
 
 async fn hidden(question: &str) -> Outcome<SecretString> {
     ask(question)?;
-    let _echo = Silent::begin()?;
     let typed = line().await;
     // The line end that was typed was not shown either.
     ask("\n")?;

@@ -10,6 +10,17 @@ use crate::{
     domain::{Result, TaskId, task::Status},
 };
 
+/// Which failed tasks are retried.
+#[derive(Debug, Clone)]
+pub struct Failed {
+    /// Finished before this: those that are retried and fail again at once are not meant.
+    pub before: DateTime<Utc>,
+    /// Of this type.
+    pub task_type: Option<String>,
+    /// In this queue.
+    pub queue: Option<String>,
+}
+
 struct RetryFailed;
 
 impl Fixed for RetryFailed {
@@ -17,7 +28,7 @@ impl Fixed for RetryFailed {
     const SQL: &'static str = "
         with chosen as (
             select id, queue from tasks t
-            where status = 'failed' and ($1::text is null or task_type = $1) and ($2::text is null or queue = $2)
+            where status = 'failed' and finished_at < $4 and ($1::text is null or task_type = $1) and ($2::text is null or queue = $2)
                 and not exists (
                     select from tasks other
                     where other.unique_key = t.unique_key and other.unique_scope = t.unique_scope
@@ -33,22 +44,23 @@ impl Fixed for RetryFailed {
         )
         select id, (select pg_notify('starter_tasks', case when count(distinct queue) > 50 then '*'
             else string_agg(distinct queue, ',') end)::text from again) from again";
-    type Args = (Nullable<Text>, Nullable<Text>, BigInt);
+    type Args = (Nullable<Text>, Nullable<Text>, BigInt, Timestamptz);
     type Row = (SqlUuid, Nullable<Text>);
 }
 
-/// Retries at most `at_most` failed tasks of a type and a queue, or of all, the oldest first.
+/// Retries at most `at_most` of them, the oldest first.
 ///
 /// # Errors
 /// As the database tells.
 pub async fn retry_failed(
     connection: &mut AsyncPgConnection,
-    task_type: Option<&str>,
-    queue: Option<&str>,
+    which: &Failed,
     at_most: i64,
 ) -> Result<Vec<TaskId>> {
-    let rows: Vec<(Uuid, Option<String>)> =
-        Statement::<RetryFailed, _>::with((task_type, queue, at_most)).get_results(connection).await?;
+    let Failed { before, task_type, queue } = which;
+    let statement =
+        Statement::<RetryFailed, _>::with((task_type.as_deref(), queue.as_deref(), at_most, *before));
+    let rows: Vec<(Uuid, Option<String>)> = statement.get_results(connection).await?;
     Ok(rows.into_iter().map(|(id, _)| TaskId(id)).collect())
 }
 

@@ -41,9 +41,15 @@ type Gate = web::Data<Intake>;
     params(("id" = TaskId, Path)),
     responses((status = 200, description = "The task as it is now", body = Task))
 )]
-async fn cancel(identity: Identity, id: Path<TaskId>, desk: Dispatcher) -> Result<web::Json<Task>, Problem> {
+async fn cancel(
+    identity: Identity,
+    id: Path<TaskId>,
+    desk: Dispatcher,
+    from: RequestOrigin,
+) -> Result<web::Json<Task>, Problem> {
     identity.may(Action::WriteTasks)?;
-    Ok(web::Json(desk.ask(CancelTask { id: id.0, reach: identity.reach() }).await?))
+    let (reach, by) = (identity.reach(), Actor::of(&identity, from.0));
+    Ok(web::Json(desk.ask(CancelTask { id: id.0, reach, by }).await?))
 }
 
 /// Gives a task that failed or was cancelled all its attempts again, from now on.
@@ -55,9 +61,15 @@ async fn cancel(identity: Identity, id: Path<TaskId>, desk: Dispatcher) -> Resul
     params(("id" = TaskId, Path)),
     responses((status = 200, description = "The task as it is now", body = Task))
 )]
-async fn retry(identity: Identity, id: Path<TaskId>, desk: Dispatcher) -> Result<web::Json<Task>, Problem> {
+async fn retry(
+    identity: Identity,
+    id: Path<TaskId>,
+    desk: Dispatcher,
+    from: RequestOrigin,
+) -> Result<web::Json<Task>, Problem> {
     identity.may(Action::WriteTasks)?;
-    Ok(web::Json(desk.ask(RetryTask { id: id.0, reach: identity.reach() }).await?))
+    let (reach, by) = (identity.reach(), Actor::of(&identity, from.0));
+    Ok(web::Json(desk.ask(RetryTask { id: id.0, reach, by }).await?))
 }
 
 /// Deletes a task that has finished, with its attempts.

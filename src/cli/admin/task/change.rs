@@ -1,6 +1,6 @@
 //! `starter admin task cancel|retry|prune`.
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use clap::Args;
 use serde::Serialize;
 use uuid::Uuid;
@@ -12,8 +12,11 @@ use crate::{
         Failure, Outcome,
         admin::{desk::Desk, prompt::confirm},
     },
-    db::tasks::Prune,
-    domain::{TaskId, audit::Actor, task::Status},
+    db::{
+        self,
+        tasks::{Failed, Prune},
+    },
+    domain::{Reach, TaskId, audit::Actor, task::Status},
 };
 
 /// Rows that one statement changes: few enough that nobody waits long for their locks.
@@ -29,7 +32,7 @@ pub(in crate::cli::admin) struct Ids {
 pub(super) async fn cancel(wanted: Ids, desk: &Desk) -> Outcome {
     let (mut connection, mut tasks) = (desk.connection().await?, Vec::new());
     for id in wanted.ids {
-        tasks.push(acts::cancel_task(&mut connection, &Actor::cli(), TaskId(id)).await?);
+        tasks.push(acts::cancel_task(&mut connection, &Actor::cli(), TaskId(id), Reach::All).await?);
     }
     desk.output.data(&tasks, |tasks| table(tasks))
 }
@@ -61,14 +64,14 @@ pub(super) async fn retry(wanted: Again, desk: &Desk) -> Outcome {
     if !failed {
         let mut tasks = Vec::new();
         for id in ids {
-            tasks.push(acts::retry_task(&mut connection, &Actor::cli(), TaskId(id)).await?);
+            tasks.push(acts::retry_task(&mut connection, &Actor::cli(), TaskId(id), Reach::All).await?);
         }
         return desk.output.data(&tasks, |tasks| table(tasks));
     }
+    let which = Failed { before: db::now(&mut connection).await?, task_type, queue };
     let mut retried = 0;
     loop {
-        let (task_type, queue) = (task_type.as_deref(), queue.as_deref());
-        match acts::retry_failed(&mut connection, &Actor::cli(), task_type, queue, STEP).await? {
+        match acts::retry_failed(&mut connection, &Actor::cli(), &which, STEP).await? {
             0 => break,
             some => retried += some,
         }
@@ -108,9 +111,9 @@ pub(super) async fn prune(wanted: Old, desk: &Desk) -> Outcome {
     }
     confirm(&format!("Tasks that finished more than {older_than_hours} hours ago will be deleted."), yes)
         .await?;
-    let before = Utc::now() - TimeDelta::hours(older_than_hours.into());
-    let which = Prune { statuses, before, task_type };
     let (mut connection, mut deleted) = (desk.connection().await?, 0);
+    let before = db::now(&mut connection).await? - TimeDelta::hours(older_than_hours.into());
+    let which = Prune { statuses, before, task_type };
     loop {
         match acts::prune_tasks(&mut connection, &Actor::cli(), &which, STEP).await? {
             0 => break,

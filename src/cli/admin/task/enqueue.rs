@@ -5,10 +5,9 @@ use serde_json::{Map, Value};
 
 use super::table;
 use crate::{
-    actors::dispatcher::Intake,
+    actors::dispatcher::{Intake, acts},
     cli::{Failure, Outcome, admin::desk::Desk},
-    db,
-    domain::{Error, task_request::TaskRequest},
+    domain::{Error, audit::Actor, task_request::TaskRequest},
     tasks::Registry,
 };
 
@@ -57,7 +56,6 @@ pub(super) async fn run(wanted: Wanted, desk: &Desk) -> Outcome {
         timeout_secs: wanted.timeout_secs,
     };
     let task = Intake::new(Registry::builtin()).admit(request, None, None).map_err(Error::Invalid)?;
-    let enqueued = db::tasks::insert(&mut *desk.connection().await?, vec![task]).await?;
-    let tasks: Vec<_> = enqueued.into_iter().map(|one| one.task).collect();
+    let tasks = acts::enqueue_task(&mut *desk.connection().await?, &Actor::cli(), task).await?;
     desk.output.data(&tasks, |tasks| table(tasks))
 }
