@@ -1,5 +1,11 @@
 //! Every way to take a right away over HTTP.
 
+use chrono::{TimeDelta, Utc};
+use starter::{
+    db::one_time_tokens,
+    domain::{Email, UserId, letter::Purpose, token::OneTimeToken},
+};
+
 use super::*;
 
 /// Every way to take a right away.
@@ -18,9 +24,11 @@ pub(super) enum Way {
     RotateKey,
     NarrowKey,
     DeactivateOwner,
+    ResetPassword,
+    LetKeyExpire,
 }
 
-pub(super) const WAYS: [Way; 13] = [
+pub(super) const WAYS: [Way; 15] = [
     Way::LogOut,
     Way::LogOutEverywhere,
     Way::Refresh,
@@ -34,12 +42,18 @@ pub(super) const WAYS: [Way; 13] = [
     Way::RotateKey,
     Way::NarrowKey,
     Way::DeactivateOwner,
+    Way::ResetPassword,
+    Way::LetKeyExpire,
 ];
+
+/// Until a key that is about to expire has.
+const EXPIRES_IN: TimeDelta = TimeDelta::milliseconds(400);
 
 /// Somebody with a session, another session, and a key.
 pub(super) struct Victim {
     pub(super) user: String,
-    session: String,
+    email: String,
+    pub(super) session: String,
     other_session: String,
     key: String,
     key_id: String,
@@ -50,9 +64,26 @@ impl Victim {
         &self.key_id
     }
 
+    pub(super) async fn session_id(&self, at: &Running) -> Option<String> {
+        let me = patiently(at, Method::GET, &self.session, "/api/v1/auth/me", None).await?;
+        Some(text(&me["credential"]["id"]))
+    }
+
+    /// As if it had been mailed. That the mail carries it is shown elsewhere.
+    async fn mailed_token(&self, url: &str) -> String {
+        let token = OneTimeToken::generate();
+        let (id, email) = (UserId(self.user.parse().unwrap()), Email::parse(&self.email).unwrap());
+        if let Some(mut connection) = connect(url).await {
+            let (purpose, hour) = (Purpose::ResetPassword, Duration::from_secs(3_600));
+            let hash = token.hash();
+            let _away = one_time_tokens::put(&mut connection, id, purpose, &hash, &email, hour).await;
+        }
+        token.expose().to_owned()
+    }
+
     pub(super) async fn enter(at: &Running, name: &str) -> Option<Self> {
         let email = format!("{name}@example.com");
-        let body = json!({ "username": name, "email": email, "password": PASSWORD });
+        let body = json!({ "username": name, "email": &email, "password": PASSWORD });
         let user = patiently(at, Method::POST, "", "/api/v1/auth/register", Some(body)).await?;
         let login = json!({ "login": name, "password": PASSWORD });
         let session = patiently(at, Method::POST, "", "/api/v1/auth/login", Some(login.clone())).await?;
@@ -62,6 +93,7 @@ impl Victim {
         let key = patiently(at, Method::POST, &session, "/api/v1/api-keys", Some(wanted)).await?;
         Some(Self {
             user: text(&user["id"]),
+            email,
             session,
             other_session: text(&other["token"]),
             key: text(&key["key"]),
@@ -79,7 +111,7 @@ impl Way {
     pub(super) fn question(self, victim: &Victim) -> (&str, &'static str, u16) {
         match self {
             Self::Demote => (&victim.session, "/api/v1/users?limit=1", 403),
-            Self::RevokeKey | Self::RotateKey | Self::DeactivateOwner => {
+            Self::RevokeKey | Self::RotateKey | Self::DeactivateOwner | Self::LetKeyExpire => {
                 (&victim.key, "/api/v1/tasks?limit=1", 401)
             }
             Self::NarrowKey => (&victim.key, "/api/v1/tasks?limit=1", 403),
@@ -97,7 +129,7 @@ impl Way {
     }
 
     /// `false`: nobody answered that it was done.
-    pub(super) async fn revoke(self, at: &Running, admin: &str, victim: &Victim) -> bool {
+    pub(super) async fn revoke(self, url: &str, at: &Running, admin: &str, victim: &Victim) -> bool {
         let Victim { user, session, other_session, key_id, .. } = victim;
         let user = format!("/api/v1/users/{user}");
         let of_user = format!("{user}/sessions");
@@ -105,7 +137,18 @@ impl Way {
         let rotate = format!("{key}/rotate");
         let off = Some(json!({ "is_active": false }));
         let passwords = json!({ "current_password": PASSWORD, "new_password": "another quiet engine" });
-        let own = format!("/api/v1/auth/sessions/{}", self.id_of(at, victim).await);
+        let own = match self {
+            Self::CloseSession => victim.session_id(at).await.unwrap_or_default(),
+            _ => String::new(),
+        };
+        let own = format!("/api/v1/auth/sessions/{own}");
+        let expires_at = Utc::now() + EXPIRES_IN;
+        let reset = match self {
+            Self::ResetPassword => {
+                json!({ "token": victim.mailed_token(url).await, "new_password": "another quiet engine" })
+            }
+            _ => Value::Null,
+        };
         let (method, credential, path, body) = match self {
             Self::LogOut => (Method::POST, session.as_str(), "/api/v1/auth/logout", None),
             Self::LogOutEverywhere => (Method::POST, other_session.as_str(), "/api/v1/auth/logout-all", None),
@@ -123,21 +166,21 @@ impl Way {
             Self::NarrowKey => {
                 (Method::PATCH, session.as_str(), key.as_str(), Some(json!({ "permissions": [] })))
             }
+            Self::ResetPassword => (Method::POST, "", "/api/v1/auth/password/reset", Some(reset)),
+            Self::LetKeyExpire => {
+                let soon = json!({ "expires_at": expires_at.to_rfc3339() });
+                (Method::PATCH, session.as_str(), key.as_str(), Some(soon))
+            }
         };
         match ask(at, method, credential, path, body).await {
-            Some((status, _)) if status < 300 => true,
+            Some((status, _)) if status < 300 => {
+                if matches!(self, Self::LetKeyExpire) {
+                    eventually(LONG, async || Utc::now() > expires_at).await;
+                }
+                true
+            }
             Some((503, _)) | None => false,
             Some((status, body)) => panic!("{self:?} was answered {status} {body}"),
-        }
-    }
-
-    async fn id_of(self, at: &Running, victim: &Victim) -> String {
-        if !matches!(self, Self::CloseSession) {
-            return String::new();
-        }
-        match patiently(at, Method::GET, &victim.session, "/api/v1/auth/me", None).await {
-            Some(me) => text(&me["credential"]["id"]),
-            None => String::new(),
         }
     }
 }
