@@ -6,7 +6,7 @@ use actix_web::{dev::ServerHandle, web};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
-use super::{Mode, failed};
+use super::{Mode, descriptors, failed};
 use crate::{
     actors::{system::Actors, worker},
     cli::{Failure, Outcome},
@@ -52,7 +52,8 @@ impl Listener {
     pub(super) fn open(socket: Socket, config: &Config, actors: &Actors) -> Outcome<Self> {
         let Socket { socket, port, routes } = socket;
         let draining = Draining::default();
-        let settings = Settings::of(&config.server, &config.rate_limit);
+        let mut settings = Settings::of(&config.server, &config.rate_limit);
+        settings.max_connections = settings.max_connections.min(descriptors::connections(config)).max(1);
         let mut registry = Registry::with_prefix("starter");
         settings.metrics.register(&mut registry);
         registry.register_collector(Box::new(actors.figures.clone()));

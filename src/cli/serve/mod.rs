@@ -1,5 +1,6 @@
 //! `starter server`, `starter worker`, `starter standalone`: start everything, wait for the end, stop in order.
 
+mod descriptors;
 mod foundation;
 mod greeting;
 mod listener;

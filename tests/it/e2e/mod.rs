@@ -2,6 +2,7 @@
 
 mod faults;
 mod kill;
+mod listeners;
 mod revocation;
 mod soak;
 mod stop;
@@ -45,10 +46,14 @@ impl Running {
 
     /// `starter MODE`, just begun.
     fn spawn(mode: &str, database_url: &str, variables: &[(&str, &str)]) -> Self {
+        Self::spawn_as(Command::new(env!("CARGO_BIN_EXE_starter")).arg(mode), database_url, variables)
+    }
+
+    /// A command that becomes `starter`.
+    fn spawn_as(command: &mut Command, database_url: &str, variables: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().unwrap();
         let log = fs::File::create(directory.path().join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_starter"))
-            .arg(mode)
+        let child = command
             .env_clear()
             .env("STARTER__DATABASE__URL", database_url)
             .env("STARTER__DATABASE__MAX_CONNECTIONS", "4")

@@ -1,0 +1,54 @@
+//! A thousand who listen to the events of tasks, at one real server that was started with few file descriptors.
+
+use futures_util::future::join_all;
+use reqwest::Response;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::*;
+
+const LISTENERS: usize = 1_000;
+const TASKS: usize = 50;
+
+/// Reads until these words came so often.
+async fn heard(stream: &mut Response, words: &str, times: usize) -> String {
+    let mut text = String::new();
+    while text.matches(words).count() < times {
+        let chunk = tokio::time::timeout(LONG, stream.chunk()).await.expect("an event");
+        text.push_str(std::str::from_utf8(&chunk.unwrap().expect("the stream goes on")).unwrap());
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_listeners_hear_everything_though_few_descriptors_were_given() {
+    // This process has as many ends to hold.
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+
+    let database = TestDatabase::create().await;
+    let mut few = Command::new("/bin/sh");
+    few.args(["-c", "ulimit -Sn 256 && exec \"$0\" server", env!("CARGO_BIN_EXE_starter")]);
+    let settings = [("STARTER__RATE_LIMIT__PER_SECOND", "0")];
+    let server = Running::spawn_as(&mut few, &database.url(), &settings);
+    server.until_ready().await;
+    let token = server.register("alice").await;
+
+    let url = server.url().unwrap() + "/api/v1/tasks/events";
+    let open = || async { client().get(&url).bearer_auth(&token).send().await.unwrap() };
+    let mut ears = join_all((0..LISTENERS).map(|_| open())).await;
+    for ear in &mut ears {
+        assert_eq!(ear.status(), 200);
+        heard(ear, "event: ready", 1).await;
+    }
+    let wanted: Vec<_> = (0..TASKS).map(|_| json!({ "task_type": "noop" })).collect();
+    let (status, body) = server.post(&token, "/api/v1/tasks/batch", json!({ "tasks": wanted })).await;
+    assert_eq!(status, 201, "{body}");
+    let ids: Vec<_> =
+        body["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap()).collect();
+    let told = join_all(ears.iter_mut().map(|ear| heard(ear, "event: task", TASKS))).await;
+    for text in told {
+        assert!(ids.iter().all(|id| text.contains(id)), "{text}");
+    }
+    // They do not keep others out.
+    assert_eq!(server.get(&token, "/api/v1/auth/me").await.unwrap().0, 200);
+}
