@@ -71,19 +71,6 @@ impl TestDatabase {
         target(&self.name)
     }
 
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Where the server's socket is.
-    pub(crate) fn socket_folder(&self) -> PathBuf {
-        let config: tokio_postgres::Config = self.url().parse().expect("the URL of a test database");
-        match config.get_hosts() {
-            [tokio_postgres::config::Host::Unix(folder)] => folder.clone(),
-            hosts => panic!("not one socket: {hosts:?}"),
-        }
-    }
-
     /// A pool of the usual size, and patient: tests run on busy machines.
     pub(crate) async fn pool(&self) -> Pool {
         let limits = Limits { connect_timeout: Duration::from_secs(30), ..Limits::default() };

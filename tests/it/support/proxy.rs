@@ -3,8 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
-use starter::db::Target;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, copy_bidirectional},
@@ -12,21 +10,25 @@ use tokio::{
     sync::watch,
 };
 
-use super::db::TestDatabase;
-
 const SOCKET: &str = ".s.PGSQL.5432";
 
 pub(crate) struct Proxy {
-    folder: TempDir,
-    database: String,
+    /// Of the database through the proxy.
+    url: String,
     cuts: watch::Sender<u32>,
+    _folder: TempDir,
 }
 
 impl Proxy {
-    pub(crate) fn before(database: &TestDatabase) -> Self {
+    /// Before the database at this URL, which leads through a socket.
+    pub(crate) fn before(url: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join(SOCKET)).unwrap();
-        let server = database.socket_folder().join(SOCKET);
+        let config: tokio_postgres::Config = url.parse().unwrap();
+        let [tokio_postgres::config::Host::Unix(server)] = config.get_hosts() else {
+            panic!("no socket: {url}")
+        };
+        let server = server.join(SOCKET);
         let (cuts, cut) = watch::channel(0);
         tokio::spawn(async move {
             loop {
@@ -34,13 +36,13 @@ impl Proxy {
                 tokio::spawn(pass_on(client, server.clone(), cut.clone()));
             }
         });
-        Self { folder, database: database.name().to_owned(), cuts }
+        let place = folder.path().to_str().unwrap().replace('/', "%2F");
+        let url = format!("postgresql://starter@{place}/{}", config.get_dbname().unwrap());
+        Self { url, cuts, _folder: folder }
     }
 
-    pub(crate) fn target(&self) -> Target {
-        let folder = self.folder.path().to_str().unwrap().replace('/', "%2F");
-        Target::parse(&SecretString::from(format!("postgresql://starter@{folder}/{}", self.database)))
-            .unwrap()
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     /// Cuts off all clients that are connected now.
@@ -50,7 +52,8 @@ impl Proxy {
 }
 
 async fn pass_on(mut client: UnixStream, server: PathBuf, mut cut: watch::Receiver<u32>) {
-    let mut server = UnixStream::connect(server.as_path() as &Path).await.unwrap();
+    // It may be away.
+    let Ok(mut server) = UnixStream::connect(&server as &Path).await else { return };
     cut.mark_unchanged();
     tokio::select! {
         _ = copy_bidirectional(&mut client, &mut server) => return,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use starter::{
     actors::worker::{Drain, Settings},
+    db::Target,
     domain::task::{NewTask, When},
     tasks::Registry,
 };
@@ -118,8 +119,9 @@ fn a_worker_that_stops_takes_nothing_along_though_a_return_failed() {
 fn a_claim_that_commits_after_its_worker_was_cut_off_is_undone() {
     in_workshop(async |workshop| {
         workshop.database.sql(SLOW_CLAIM).await;
-        let proxy = Proxy::before(&workshop.database);
-        let worker = workshop.worker_at(proxy.target(), Registry::builtin(), settings()).await;
+        let proxy = Proxy::before(&workshop.database.url());
+        let target = Target::parse(&proxy.url().into()).unwrap();
+        let worker = workshop.worker_at(target, Registry::builtin(), settings()).await;
         let id = workshop.enqueue(noop(json!({}))).await;
         let sleeps =
             "select 1 from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'";

@@ -16,12 +16,14 @@ pub(super) enum Fault {
     WorkerFrozen,
     ServerKilled,
     ConnectionsCut,
+    /// The database's side of the connections hears nothing of it.
+    WorkersCutOff,
     DatabaseRestarted,
     DatabaseCrashed,
 }
 
 /// By their frequency.
-const FAULTS: [Fault; 12] = [
+const FAULTS: [Fault; 14] = [
     Fault::WorkerKilled,
     Fault::WorkerKilled,
     Fault::WorkerKilled,
@@ -31,12 +33,14 @@ const FAULTS: [Fault; 12] = [
     Fault::WorkerFrozen,
     Fault::ConnectionsCut,
     Fault::ConnectionsCut,
+    Fault::WorkersCutOff,
+    Fault::WorkersCutOff,
     Fault::ServerKilled,
     Fault::DatabaseRestarted,
     Fault::DatabaseCrashed,
 ];
 
-/// One fault after the other, each kind at least once in twelve.
+/// One fault after the other, each kind at least once in fourteen.
 pub(super) async fn until(end: Instant, site: &Arc<Site>, seed: u64) -> Done {
     let mut random = StdRng::seed_from_u64(seed);
     let mut done: Done = FAULTS.iter().map(|fault| (*fault, 0)).collect();
@@ -75,7 +79,7 @@ async fn commit(fault: Fault, site: &Arc<Site>, random: &mut StdRng) {
             });
         }
         Fault::ServerKilled => {
-            let new = Arc::new(site.spawn("server"));
+            let new = Arc::new(site.new_server());
             let old = std::mem::replace(&mut *site.server.lock().unwrap(), new);
             old.signal(Signal::KILL);
         }
@@ -85,6 +89,7 @@ async fn commit(fault: Fault, site: &Arc<Site>, random: &mut StdRng) {
                 where backend_type = 'client backend' and pid <> pg_backend_pid() and random() < 0.5";
             let _away = connection.batch_execute(cut).await;
         }
+        Fault::WorkersCutOff => site.proxy.cut(),
         Fault::DatabaseRestarted => signal_postmaster(site, Signal::INT),
         Fault::DatabaseCrashed => signal_postmaster(site, Signal::QUIT),
     }
@@ -92,7 +97,7 @@ async fn commit(fault: Fault, site: &Arc<Site>, random: &mut StdRng) {
 
 /// Puts a new worker in the place of one; dropping the old one kills it.
 fn replace_worker(site: &Site, random: &mut impl rand::Rng) -> Running {
-    let new = site.spawn("worker");
+    let new = site.new_worker();
     let mut workers = site.workers.lock().unwrap();
     let place = random.random_range(0..workers.len());
     std::mem::replace(&mut workers[place], new)

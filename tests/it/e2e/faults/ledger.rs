@@ -111,6 +111,21 @@ pub(super) async fn until_all_have_ended(connection: &mut AsyncPgConnection) {
     }
 }
 
+/// Those who were killed are not taken for alive for longer than their leases.
+pub(super) async fn until_the_dead_are_buried(connection: &mut AsyncPgConnection) {
+    let end = Instant::now() + LONG;
+    let query = "select format('%s of %s', id, pid) as told from workers";
+    loop {
+        let left: Vec<Told> = diesel::sql_query(query).load(connection).await.unwrap();
+        if left.len() == WORKERS {
+            return;
+        }
+        let left: Vec<_> = left.into_iter().map(|one| one.told).collect();
+        assert!(Instant::now() < end, "not {WORKERS} workers: {left:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 pub(super) async fn audit(connection: &mut AsyncPgConnection, accepted: &Accepted) {
     for (table, ids) in [("accepted", &accepted.tasks), ("cancelled", &accepted.cancelled)] {
         let fill = format!("create temp table {table} as select unnest($1)::uuid as id");

@@ -13,7 +13,7 @@ use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use starter::db::{Session, Target, embedded::Cluster};
 
 use super::*;
-use crate::{embedded::directory, process::starter};
+use crate::{embedded::directory, process::starter, support::proxy::Proxy};
 
 const WORKERS: usize = 4;
 /// Leases are short, so that many end.
@@ -30,6 +30,8 @@ const SETTINGS: [(&str, &str); 7] = [
 /// What is asked, killed and restarted.
 struct Site {
     cluster: Cluster,
+    /// Between the workers and the database.
+    proxy: Proxy,
     server: Mutex<Arc<Running>>,
     workers: Mutex<Vec<Running>>,
     place: std::path::PathBuf,
@@ -40,8 +42,12 @@ impl Site {
         Arc::clone(&self.server.lock().unwrap())
     }
 
-    fn spawn(&self, mode: &str) -> Running {
-        Running::spawn(mode, self.cluster.url(), &SETTINGS)
+    fn new_server(&self) -> Running {
+        Running::spawn("server", self.cluster.url(), &SETTINGS)
+    }
+
+    fn new_worker(&self) -> Running {
+        Running::spawn("worker", self.proxy.url(), &SETTINGS)
     }
 
     /// `None` while the database is away.
@@ -70,10 +76,10 @@ async fn whatever_dies_every_accepted_task_ends_once_and_every_attempt_is_explai
     let server = Running::spawn("server", cluster.url(), &SETTINGS);
     server.until_ready().await;
     let session = server.register("ada").await;
-    let site =
-        Arc::new(Site { cluster, server: Mutex::new(Arc::new(server)), workers: Mutex::default(), place });
+    let (proxy, server) = (Proxy::before(cluster.url()), Mutex::new(Arc::new(server)));
+    let site = Arc::new(Site { cluster, proxy, server, workers: Mutex::default(), place });
     site.connection().await.unwrap().batch_execute(ledger::SET_UP).await.unwrap();
-    *site.workers.lock().unwrap() = (0..WORKERS).map(|_| site.spawn("worker")).collect();
+    *site.workers.lock().unwrap() = (0..WORKERS).map(|_| site.new_worker()).collect();
 
     let end = Instant::now() + Duration::from_secs(seconds);
     let clients: Vec<_> = (0..4)
@@ -91,6 +97,7 @@ async fn whatever_dies_every_accepted_task_ends_once_and_every_attempt_is_explai
     let mut connection = site.connection().await.unwrap();
     ledger::until_all_have_ended(&mut connection).await;
     ledger::audit(&mut connection, &accepted).await;
+    ledger::until_the_dead_are_buried(&mut connection).await;
     let counts = ledger::counts(&mut connection).await;
     eprintln!("{} tasks; faults: {done:?}; {counts}", accepted.tasks.len());
     assert!(
