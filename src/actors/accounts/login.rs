@@ -8,7 +8,10 @@ use super::{
     proof::{Proof, prove},
 };
 use crate::{
-    actors::sessions::{NewSession, OpenSession},
+    actors::{
+        hashers::Share,
+        sessions::{NewSession, OpenSession},
+    },
     db,
     domain::{
         Error, Login, PresentedPassword, Result, UserId,
@@ -35,6 +38,7 @@ pub struct Authenticate {
 pub(super) async fn answer(accounts: Accounts, message: Authenticate) -> Result<NewSession> {
     let Authenticate { login, password, actor } = message;
     let tools = &accounts.tools;
+    tools.hashers.has_room(Share::Accounts)?;
     let found = db::users::by_login(&mut *tools.pool.get().await?, &login).await?;
     let account = match &found {
         Some(found) => throttle::Account::Of(found.user.id),

@@ -154,6 +154,15 @@ impl Hashers {
         self.submit(Share::Accounts, move |bench| check(bench, &password, stored.as_ref(), &dummy)).await
     }
 
+    /// Whether a job of this share would be taken now. To be asked before anything else is done for somebody who is about to
+    /// be refused: a refusal that costs statements is no relief.
+    ///
+    /// # Errors
+    /// As [`Self::hash`].
+    pub fn has_room(&self, share: Share) -> Result<()> {
+        self.0.0.queue.has_room(share)
+    }
+
     async fn submit<T: Send + 'static>(
         &self,
         share: Share,

@@ -108,11 +108,27 @@ impl<B> Queue<B> {
     /// # Errors
     /// [`Error::Overloaded`] when its share is full, [`Error::Unavailable`] after [`Self::close`].
     pub(super) fn push(&self, share: Share, work: Box<dyn Work<B>>) -> Result<()> {
+        let mut state = self.state();
+        self.place(&mut state, share)?.push_back(Job { queued: Instant::now(), work });
+        drop(state);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Whether a job would be taken now.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub(super) fn has_room(&self, share: Share) -> Result<()> {
+        self.place(&mut self.state(), share).map(drop)
+    }
+
+    /// Where the next job of this share goes.
+    fn place<'a>(&self, state: &'a mut State<B>, share: Share) -> Result<&'a mut VecDeque<Job<B>>> {
         let bound = match share {
             Share::Accounts => self.limits.accounts,
             Share::Registration => self.limits.registration,
         };
-        let mut state = self.state();
         if !state.open {
             return Err(Error::Unavailable { what: "password hashing", cause: None });
         }
@@ -120,13 +136,7 @@ impl<B> Queue<B> {
         if jobs.len() >= bound {
             jobs.retain(|job| !job.work.is_abandoned());
         }
-        if jobs.len() >= bound {
-            return Err(Error::Overloaded);
-        }
-        jobs.push_back(Job { queued: Instant::now(), work });
-        drop(state);
-        self.wake.notify_one();
-        Ok(())
+        if jobs.len() < bound { Ok(jobs) } else { Err(Error::Overloaded) }
     }
 
     /// Waits for something to do, at most `idle` if given. Jobs that nobody waits for are dropped, and those that waited

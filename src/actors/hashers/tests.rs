@@ -98,6 +98,8 @@ async fn more_than_the_queue_holds_is_overload_at_once() {
     eventually(|| hashers.load().waiting == 2).await;
     assert_eq!((hashers.depth(), hashers.capacity()), (3, 4));
     assert!(matches!(hashers.verify(presented(PASSWORD), None).await, Err(Error::Overloaded)));
+    assert!(matches!(hashers.has_room(Share::Accounts), Err(Error::Overloaded)));
+    assert!(hashers.has_room(Share::Registration).is_ok());
     drop(release);
     for waited in waiting {
         assert_eq!(waited.await.unwrap().unwrap(), Verdict::Wrong);
