@@ -1,7 +1,8 @@
 //! How many tasks per second one worker process takes from a full queue to its end, and how soon a task begins on an
 //! idle worker; with fsync on.
 //!
-//! `cargo bench --bench queue -- [TASKS] [CONCURRENCY] [RUNS]`, or `-- latency [SAMPLES] [GAP_MS]`, on a private database
+//! `cargo bench --bench queue -- [TASKS] [CONCURRENCY] [RUNS]`, `-- latency [SAMPLES] [GAP_MS]`, or
+//! `-- depth [TASKS] [ROWS] [ROUNDS]`, on a private database
 //! that is thrown away; or on the one that `STARTER__DATABASE__URL` names, whose tasks are deleted.
 #![allow(
     clippy::unwrap_used,
@@ -11,6 +12,7 @@
     reason = "a benchmark"
 )]
 
+mod depth;
 mod latency;
 
 use std::{
@@ -40,7 +42,7 @@ fn main() {
     let numbers: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
     let number = |position, default| numbers.get(position).copied().unwrap_or(default);
     let (tasks, concurrency, runs) = (number(0, 20_000), number(1, 16), number(2, 5));
-    let latency = std::env::args().any(|argument| argument == "latency");
+    let asked_for = |what: &str| std::env::args().any(|argument| argument == what);
     let given = std::env::var("STARTER__DATABASE__URL").ok();
     let directory = tempfile::tempdir().unwrap();
     let cluster = given.is_none().then(|| Cluster::start(&directory.path().join("postgres")).unwrap());
@@ -51,7 +53,11 @@ fn main() {
     actix_rt::System::new().block_on(async {
         let prepared = target.clone();
         runtime.spawn(async move { migrate::run(&prepared).await }).await.unwrap().unwrap();
-        if latency {
+        if asked_for("depth") {
+            depth::measure(&target, &runtime, number(0, 100_000), number(1, 1_000_000), number(2, 3)).await;
+            return;
+        }
+        if asked_for("latency") {
             latency::measure(&target, &runtime, number(0, 500), number(1, 0)).await;
             return;
         }
