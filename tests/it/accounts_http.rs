@@ -4,40 +4,13 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use starter::domain::Permission;
 
-use crate::support::site::{Site, Told, read};
+use crate::support::{
+    people::PASSWORD,
+    site::{Site, Told, read},
+};
 
-const PASSWORD: &str = "correct horse battery stap";
 const OTHER: &str = "another long passphrase 42";
 const NOBODY: &str = "01920f3e-7b6c-7d3a-9c1e-0123456789ab";
-
-impl Site {
-    async fn ask(&self, path: &str, body: &Value) -> Told {
-        read(self.anonymous(Method::POST, &format!("/api/v1/auth/{path}")).json(body)).await
-    }
-
-    async fn register(&self, username: &str) -> Told {
-        let email = format!("{username}@example.com");
-        self.ask("register", &json!({"username": username, "email": email, "password": PASSWORD})).await
-    }
-
-    async fn enter(&self, login: &str, password: &str) -> Told {
-        self.ask("login", &json!({"login": login, "password": password})).await
-    }
-
-    /// Registers somebody, and returns the token of a session of his.
-    async fn member(&self, username: &str) -> String {
-        assert_eq!(self.register(username).await.status, 201);
-        self.enter(username, PASSWORD).await.json()["token"].as_str().unwrap().to_owned()
-    }
-
-    async fn patch(&self, path: &str, token: &str, body: &Value) -> Told {
-        read(self.request(Method::PATCH, path, token).json(body)).await
-    }
-
-    async fn delete(&self, path: &str, token: &str) -> Told {
-        self.send(Method::DELETE, path, token).await
-    }
-}
 
 #[track_caller]
 fn refused(told: &Told, status: u16, code: &str) {

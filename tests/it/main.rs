@@ -13,6 +13,7 @@
 mod accounts;
 mod accounts_http;
 mod admin_cli;
+mod adversarial;
 mod api_keys;
 mod architecture;
 mod audit_log;

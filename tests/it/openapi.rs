@@ -13,12 +13,12 @@ use starter::http::{self, catalogue, openapi};
 
 use crate::edge::{Edge, settings};
 
-fn document() -> Value {
+pub(crate) fn document() -> Value {
     serde_json::from_str(&openapi::document()).unwrap()
 }
 
 /// Path, method and description of each operation.
-fn operations(document: &Value) -> Vec<(String, String, Value)> {
+pub(crate) fn operations(document: &Value) -> Vec<(String, String, Value)> {
     let paths = document["paths"].as_object().unwrap();
     paths
         .iter()

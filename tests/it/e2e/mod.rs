@@ -24,17 +24,17 @@ use crate::support::{db::TestDatabase, eventually};
 
 /// For everything that happens in its own time, on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
-const PASSWORD: &str = "a quiet engine hums";
+pub(crate) const PASSWORD: &str = "a quiet engine hums";
 
 /// A process of the real binary on a database.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     directory: TempDir,
 }
 
 impl Running {
     /// `starter MODE`, ready to be asked.
-    async fn start(mode: &str, database: &TestDatabase, variables: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start(mode: &str, database: &TestDatabase, variables: &[(&str, &str)]) -> Self {
         let running = Self::spawn(mode, &database.url(), variables);
         running.until_ready().await;
         running
@@ -75,13 +75,13 @@ impl Running {
         Self { child, directory }
     }
 
-    fn url(&self) -> Option<String> {
+    pub(crate) fn url(&self) -> Option<String> {
         let port = fs::read_to_string(self.directory.path().join("port")).ok()?;
         Some(format!("http://127.0.0.1:{port}"))
     }
 
     /// Status and body; `None` when it does not answer.
-    async fn get(&self, token: &str, path: &str) -> Option<(u16, Value)> {
+    pub(crate) async fn get(&self, token: &str, path: &str) -> Option<(u16, Value)> {
         self.send(client().get(self.url()? + path), token).await
     }
 
@@ -90,7 +90,7 @@ impl Running {
         self.send(client().post(url).json(&body), token).await.unwrap()
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder, token: &str) -> Option<(u16, Value)> {
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder, token: &str) -> Option<(u16, Value)> {
         let request = if token.is_empty() { request } else { request.bearer_auth(token) };
         let response = request.send().await.ok()?;
         let status = response.status().as_u16();
@@ -106,7 +106,7 @@ impl Running {
     }
 
     /// A session of somebody who just registered.
-    async fn register(&self, username: &str) -> String {
+    pub(crate) async fn register(&self, username: &str) -> String {
         let email = format!("{username}@example.com");
         let body = json!({ "username": username, "email": email, "password": PASSWORD });
         let (status, body) = self.post("", "/api/v1/auth/register", body).await;
@@ -168,7 +168,7 @@ impl Drop for Running {
 }
 
 /// One for the process, which keeps its connections.
-fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
         // Fails when it is done already.
         let _done = rustls::crypto::ring::default_provider().install_default();

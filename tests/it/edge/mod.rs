@@ -6,7 +6,7 @@ mod bodies;
 mod framing;
 mod limits;
 
-mod raw;
+pub(crate) mod raw;
 mod routes;
 
 use std::{net::TcpListener, sync::mpsc, thread, time::Duration};

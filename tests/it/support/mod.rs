@@ -2,6 +2,7 @@
 
 pub(crate) mod db;
 pub(crate) mod office;
+pub(crate) mod people;
 pub(crate) mod proxy;
 pub(crate) mod queue;
 pub(crate) mod site;

@@ -1,6 +1,11 @@
 //! The API over real sockets: tasks, accounts, sessions and API keys of one process, on a database of its own.
 
-use std::{net::TcpListener, sync::mpsc, thread, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
 
 use actix_server::ServerHandle;
 use actix_web::web;
@@ -17,6 +22,7 @@ use tempfile::TempDir;
 use super::{
     db::TestDatabase,
     office,
+    people::PASSWORD,
     queue::Desk,
     stores::{Stores, origin},
 };
@@ -106,6 +112,11 @@ impl Site {
         Self { database, stores, base, client, handle, thread: Some(thread), files }
     }
 
+    /// For those who speak HTTP themselves.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.base.trim_start_matches("http://").parse().unwrap()
+    }
+
     /// Without a credential.
     pub(crate) fn anonymous(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base))
@@ -147,11 +158,49 @@ impl Site {
     }
 }
 
-/// Sends a request and reads the answer.
+/// Sends a request and reads the answer, of which holds what holds for every answer.
 pub(crate) async fn read(request: RequestBuilder) -> Told {
     let answer: Response = request.send().await.unwrap();
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-    Told { status, headers, text: answer.text().await.unwrap() }
+    let told = Told { status, headers, text: answer.text().await.unwrap() };
+    told.assert_sound();
+    told
+}
+
+impl Told {
+    /// Security.md, I0. Nothing of the inside, nothing of what was sent, and the headers that every answer has.
+    fn assert_sound(&self) {
+        assert!(self.status != 500, "{self:?}");
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("cache-control", "no-store"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-resource-policy", "same-origin"),
+        ] {
+            assert_eq!(self.header(name), Some(value), "{name}: {self:?}");
+        }
+        assert!(self.header("content-security-policy").unwrap().contains("default-src 'none'"), "{self:?}");
+        assert!(self.header("server").is_none() && self.header("set-cookie").is_none(), "{self:?}");
+        assert!(!self.header("x-request-id").unwrap().is_empty(), "{self:?}");
+        if self.status == 401 {
+            assert!(
+                self.header("www-authenticate").unwrap().starts_with("Bearer realm=\"starter\""),
+                "{self:?}"
+            );
+        }
+        if self.status == 429 || self.status == 503 {
+            assert!(self.header("retry-after").unwrap().parse::<u32>().unwrap() >= 1, "{self:?}");
+        }
+        if self.status >= 400 && !self.text.is_empty() {
+            assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+            let problem = self.json();
+            assert_eq!(problem["status"], self.status, "{self:?}");
+            assert_eq!(problem["request_id"].as_str(), self.header("x-request-id"), "{self:?}");
+            for word in ["$argon2", "SELECT", "diesel", "serde", "panicked", "src/", PASSWORD] {
+                assert!(!self.text.contains(word), "{word}: {self:?}");
+            }
+        }
+    }
 }
 
 impl Drop for Site {
