@@ -3,9 +3,11 @@
 
 use super::*;
 
+// One after the other, as tasks are enqueued: their ids begin with the time.
 const ROWS: &str =
     "insert into tasks (id, task_type, status, max_attempts, timeout_secs, run_at, finished_at)
-    select gen_random_uuid(), 'noop', STATUS, 5, 60, RUN_AT, FINISHED_AT from generate_series(1, COUNT)";
+    select (lpad(to_hex(n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid, 'noop', STATUS, 5, 60, RUN_AT, FINISHED_AT
+    from generate_series(1, COUNT) n";
 
 /// Status, time and end of the rows beside.
 type Rows = Option<(&'static str, &'static str, &'static str)>;
@@ -15,7 +17,11 @@ const COMPANY: [(&str, Rows, bool); 5] = [
     ("nothing", None, false),
     ("finished tasks", Some(("'succeeded'", "now()", "now()")), false),
     ("scheduled tasks", Some(("'scheduled'", "now() + interval '1 day'", "null")), false),
-    ("waiting tasks, of which the first are drained", Some(("'pending'", "now()", "null")), false),
+    (
+        "waiting tasks, of which the first are drained",
+        Some(("'pending'", "now() - (COUNT - n) * interval '1 ms'", "null")),
+        false,
+    ),
     ("an open transaction", None, true),
 ];
 

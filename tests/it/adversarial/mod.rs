@@ -5,6 +5,7 @@ mod doors;
 mod people;
 mod proxies;
 mod tokens;
+mod wire;
 
 use serde_json::Value;
 

@@ -50,6 +50,10 @@ impl Edge {
         Self { address, draining, handle: told.recv().unwrap(), thread: Some(thread) }
     }
 
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.address
+    }
+
     fn connect(&self) -> Peer {
         Peer::connect(self.address)
     }
