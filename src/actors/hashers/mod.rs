@@ -77,6 +77,7 @@ struct Pool {
     dummy: PasswordHash,
     running: AtomicUsize,
     warm: AtomicUsize,
+    done: AtomicU64,
     panics: Arc<AtomicU64>,
     alive: watch::Sender<usize>,
     vitals: Vitals,
@@ -95,6 +96,8 @@ pub struct Load {
     pub warm: usize,
     /// Jobs that may wait.
     pub queue: usize,
+    /// Jobs that were done since the start: each is one hash, whoever it was for.
+    pub done: u64,
     /// Jobs that panicked since the start.
     pub panics: u64,
 }
@@ -117,6 +120,7 @@ impl Hashers {
             dummy: dummy(settings.cost)?,
             running: AtomicUsize::new(0),
             warm: AtomicUsize::new(0),
+            done: AtomicU64::new(0),
             panics: Arc::default(),
             alive: watch::Sender::new(0),
             vitals: Vitals::default(),
@@ -183,6 +187,7 @@ impl Hashers {
             threads: pool.settings.threads,
             warm: pool.warm.load(Ordering::Relaxed),
             queue: pool.queue.capacity(),
+            done: pool.done.load(Ordering::Relaxed),
             panics: pool.panics.load(Ordering::Relaxed),
         }
     }
@@ -233,6 +238,7 @@ impl Pool {
                     self.running.fetch_add(1, Ordering::Relaxed);
                     work.run(&mut bench);
                     self.running.fetch_sub(1, Ordering::Relaxed);
+                    self.done.fetch_add(1, Ordering::Relaxed);
                 }
                 Next::Idle => bench.release(),
                 Next::Closed => return,

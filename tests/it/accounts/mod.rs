@@ -46,6 +46,7 @@ const OTHER: &str = "another long passphrase 42";
 struct Office {
     accounts: Live<Accounts>,
     sessions: Live<SessionStore>,
+    hashers: Hashers,
     tools: Arc<Tools>,
     pool: Pool,
     _feed: Live<ChangeFeed>,
@@ -84,7 +85,7 @@ impl Office {
             .spawn(async move { starter::db::connect(&target, starter::db::Limits::default()).await });
         let pool = dialled.await.unwrap().unwrap();
         let hashers = Hashers::start((&config.auth).into()).unwrap();
-        let tools = Arc::new(Tools::new(pool.clone(), hashers, &config.auth));
+        let tools = Arc::new(Tools::new(pool.clone(), hashers.clone(), &config.auth));
         let (thread, alarm) = (Thread::start("test", runtime()), Arc::new(Notify::new()));
         let memory = Memory::new();
         let feed = Feed::new(database.target(), pool.clone(), [memory.clone(), Memory::none()], &[]);
@@ -96,7 +97,7 @@ impl Office {
             Live::start(reach("SessionStore"), &thread, &alarm, move || SessionStore::new(store.clone()));
         let actor = Accounts::new(Arc::clone(&tools), sessions.clone(), revoker);
         let accounts = Live::start(reach("Accounts"), &thread, &alarm, move || actor.clone());
-        Self { accounts, sessions, tools, pool, _feed: heard, database }
+        Self { accounts, sessions, tools, hashers, pool, _feed: heard, database }
     }
 
     async fn register(&self, username: &str) -> Result<User> {
