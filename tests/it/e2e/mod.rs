@@ -8,6 +8,7 @@ mod revocation;
 mod soak;
 mod stop;
 mod tour;
+mod wakeups;
 
 use std::{
     fs,

@@ -7,5 +7,6 @@ mod model;
 mod outside;
 mod plans;
 mod strays;
+mod traffic;
 mod upkeep;
 mod workshop;
