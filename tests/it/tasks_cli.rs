@@ -92,6 +92,44 @@ async fn audited(database: &TestDatabase) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn people_get_a_table_with_a_head_and_a_line_for_each_thing() {
+    let database = TestDatabase::create().await;
+    database.user("ada").await;
+    database
+        .sql(
+            r#"insert into schedules (id, name, cron, task_type) values
+                 ('018f3e2a-0000-7000-8000-000000000000', 'nightly', '0 3 * * *', 'noop');
+             insert into api_keys (id, created_by, name, key_hash, key_prefix, permissions)
+                 select '018f3e2a-0000-7000-8000-000000000001', id, 'deploy', decode(repeat('ab', 32), 'hex'),
+                     'key_abcdefgh', '["tasks:read"]' from users;
+             insert into sessions (id, user_id, token_hash, auth_version, idle_expires_at, expires_at)
+                 select '018f3e2a-0000-7000-8000-000000000002', id, decode(repeat('cd', 32), 'hex'), 0,
+                     now() + interval '1 hour', now() + interval '1 day' from users"#,
+        )
+        .await;
+    for arguments in [&["task", "enqueue", "noop", "--queue", "mail"][..], &["queue", "pause", "mail"]] {
+        assert_eq!(run(&database, arguments).await.code, 0, "{arguments:?}");
+    }
+    for (arguments, shown, lines) in [
+        (&["session", "list"][..], "ada", 2),
+        (&["api-key", "list"], "deploy", 2),
+        (&["api-key", "show", "018f3e2a-0000-7000-8000-000000000001"], "key_abcdefgh", 2),
+        (&["task", "list"], "noop", 2),
+        (&["queue", "list"], "mail", 3),
+        (&["schedule", "list"], "nightly", 2),
+    ] {
+        let (url, mut all) = (database.url(), vec!["admin"]);
+        all.extend(arguments);
+        let ready = starter(&all).env("STARTER__DATABASE__URL", url);
+        let ran = tokio::task::spawn_blocking(move || ready.run()).await.unwrap();
+        assert_eq!((ran.code, ran.stdout.lines().count()), (0, lines), "{arguments:?}: {ran:?}");
+        let head = ran.stdout.lines().next().unwrap();
+        assert!(head.starts_with(|first: char| first.is_ascii_uppercase()), "{arguments:?}: {head}");
+        assert!(ran.stdout.contains(shown), "{arguments:?}: {ran:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_wrong_usage() {
     let database = TestDatabase::create().await;
     for arguments in [

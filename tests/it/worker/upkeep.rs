@@ -216,6 +216,29 @@ fn what_is_old_is_deleted_and_nothing_else() {
 }
 
 #[test]
+fn nobody_has_to_order_a_sweep() {
+    in_workshop(async |workshop| {
+        workshop
+            .database
+            .sql(
+                "insert into audit_log (id, actor_kind, action, outcome, at) values
+                     (gen_random_uuid(), 'system', 'old', 'success', now() - interval '25 hours'),
+                     (gen_random_uuid(), 'system', 'new', 'success', now());
+                 insert into tasks (id, task_type, max_attempts, timeout_secs, status, finished_at) values
+                     (gen_random_uuid(), 'noop', 1, 1, 'failed', now() - interval '25 hours')",
+            )
+            .await;
+        let often = Settings { sweep: Duration::from_millis(50), ..settings() };
+        let upkeep = Upkeep::new(workshop.pool().await, Registry::builtin(), None, often);
+        let thread = Thread::start("upkeep", &workshop.runtime);
+        let reach = Reach { name: "Maintenance", capacity: 16, patience: Duration::from_secs(5) };
+        let _maintenance = Live::start(reach, &thread, &workshop.alarm, move || Maintenance::on(&upkeep));
+        let left = "select action as it from audit_log union all select id::text from tasks";
+        eventually(PATIENCE, async || workshop.rows(left).await == [json!({"it": "new"})]).await;
+    });
+}
+
+#[test]
 fn a_sweep_can_be_ordered_as_a_task() {
     in_workshop(async |workshop| {
         let services = Services { sweeper: Arc::new(upkeep(&workshop, None).await), ..Services::default() };
