@@ -5,17 +5,9 @@ use serde_json::{Value, json};
 use starter::domain::Permission;
 
 use crate::support::{
-    people::PASSWORD,
+    people::{NOBODY, OTHER, PASSWORD, refused},
     site::{Site, Told, read},
 };
-
-const OTHER: &str = "another long passphrase 42";
-const NOBODY: &str = "01920f3e-7b6c-7d3a-9c1e-0123456789ab";
-
-#[track_caller]
-fn refused(told: &Told, status: u16, code: &str) {
-    assert_eq!((told.status, told.code().as_str()), (status, code), "{told:?}");
-}
 
 /// Body but for the request's id.
 fn body(told: &Told) -> Value {

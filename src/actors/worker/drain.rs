@@ -81,11 +81,10 @@ impl Shift {
     }
 
     /// When the answer does not come, they go back with the next stock.
-    pub(super) async fn hand_back(&self, mut leased: Vec<Leased>) {
+    pub(super) async fn hand_back(&self, leased: Vec<Leased>) {
         if leased.is_empty() {
             return;
         }
-        leased.sort_unstable_by_key(|(id, _)| *id);
         let done = async { queue::hand_back(&mut *self.0.pool.get().await?, &leased).await };
         if let Err(error) = done.await {
             log::warn!(error:% = error, tasks = leased.len(); "tasks could not be handed back");

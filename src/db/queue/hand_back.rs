@@ -42,6 +42,8 @@ impl Fixed for HandBack {
 /// # Errors
 /// As the database tells.
 pub async fn hand_back(connection: &mut AsyncPgConnection, tasks: &[Leased]) -> Result<Vec<Leased>> {
+    let mut tasks = tasks.to_vec();
+    tasks.sort_unstable_by_key(|(id, _)| *id);
     let statement = Statement::<HandBack, _>::with(columns(tasks.iter()));
     let rows: Vec<(Uuid, i64)> = statement.get_results(connection).await?;
     Ok(rows.into_iter().map(leased).collect())

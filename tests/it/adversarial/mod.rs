@@ -9,15 +9,10 @@ mod wire;
 
 use serde_json::Value;
 
-use crate::support::site::Told;
-
-const OTHER: &str = "another long passphrase 42";
-const NOBODY: &str = "01920f3e-7b6c-7d3a-9c1e-0123456789ab";
-
-#[track_caller]
-fn refused(told: &Told, status: u16, code: &str) {
-    assert_eq!((told.status, told.code().as_str()), (status, code), "{told:?}");
-}
+use crate::support::{
+    people::{NOBODY, OTHER, refused},
+    site::Told,
+};
 
 /// Everything of an answer but what tells one request from another.
 fn essence(told: &Told) -> (u16, Vec<(String, String)>, Value) {

@@ -17,8 +17,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use diesel_async::AsyncPgConnection;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use starter::db::{Session, Target};
 use tempfile::TempDir;
 
 use crate::support::{db::TestDatabase, eventually};
@@ -176,4 +178,10 @@ pub(crate) fn client() -> reqwest::Client {
         reqwest::Client::builder().timeout(LONG).pool_max_idle_per_host(0).build().unwrap()
     });
     CLIENT.clone()
+}
+
+/// `None` while the database is away.
+async fn connect(url: &str) -> Option<AsyncPgConnection> {
+    let session = Session { connect_timeout: Duration::from_secs(2), statement_timeout: None, scans: true };
+    Target::parse(&url.into()).unwrap().dial(session).await.ok()
 }

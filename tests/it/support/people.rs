@@ -6,6 +6,14 @@ use serde_json::{Value, json};
 use super::site::{Site, Told, read};
 
 pub(crate) const PASSWORD: &str = "correct horse battery stap";
+pub(crate) const OTHER: &str = "another long passphrase 42";
+/// The id of nothing.
+pub(crate) const NOBODY: &str = "01920f3e-7b6c-7d3a-9c1e-0123456789ab";
+
+#[track_caller]
+pub(crate) fn refused(told: &Told, status: u16, code: &str) {
+    assert_eq!((told.status, told.code().as_str()), (status, code), "{told:?}");
+}
 
 impl Site {
     pub(crate) async fn ask(&self, path: &str, body: &Value) -> Told {

@@ -96,34 +96,29 @@ struct Told {
     told: String,
 }
 
-pub(super) async fn until_all_have_ended(connection: &mut AsyncPgConnection) {
-    let end = Instant::now() + LONG * 2;
+/// Until so many rows are found.
+async fn until(connection: &mut AsyncPgConnection, query: &str, rows: usize, deadline: Duration) {
+    let end = Instant::now() + deadline;
     loop {
-        let query = "select format('%s %s attempt %s of %s, due %s, %s', id, status, attempt, max_attempts, run_at, last_error)
-                as told from tasks where finished_at is null limit 5";
-        let left: Vec<Told> = diesel::sql_query(query).load(connection).await.unwrap();
-        if left.is_empty() {
+        let found: Vec<Told> = diesel::sql_query(query).load(connection).await.unwrap();
+        if found.len() == rows {
             return;
         }
-        let left: Vec<_> = left.into_iter().map(|one| one.told).collect();
-        assert!(Instant::now() < end, "not ended: {left:#?}");
+        let found: Vec<_> = found.into_iter().map(|one| one.told).collect();
+        assert!(Instant::now() < end, "{} in place of {rows}: {found:#?}", found.len());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
+pub(super) async fn until_all_have_ended(connection: &mut AsyncPgConnection) {
+    let left = "select format('%s %s attempt %s of %s, due %s, %s', id, status, attempt, max_attempts, run_at, last_error)
+        as told from tasks where finished_at is null limit 5";
+    until(connection, left, 0, LONG * 2).await;
+}
+
 /// Those who were killed are not taken for alive for longer than their leases.
 pub(super) async fn until_the_dead_are_buried(connection: &mut AsyncPgConnection) {
-    let end = Instant::now() + LONG;
-    let query = "select format('%s of %s', id, pid) as told from workers";
-    loop {
-        let left: Vec<Told> = diesel::sql_query(query).load(connection).await.unwrap();
-        if left.len() == WORKERS {
-            return;
-        }
-        let left: Vec<_> = left.into_iter().map(|one| one.told).collect();
-        assert!(Instant::now() < end, "not {WORKERS} workers: {left:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until(connection, "select format('%s of %s', id, pid) as told from workers", WORKERS, LONG).await;
 }
 
 pub(super) async fn audit(connection: &mut AsyncPgConnection, accepted: &Accepted) {

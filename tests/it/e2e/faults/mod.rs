@@ -10,7 +10,7 @@ mod ledger;
 use std::sync::{Arc, Mutex};
 
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
-use starter::db::{Session, Target, embedded::Cluster};
+use starter::db::embedded::Cluster;
 
 use super::*;
 use crate::{embedded::directory, process::starter, support::proxy::Proxy};
@@ -52,9 +52,7 @@ impl Site {
 
     /// `None` while the database is away.
     async fn connection(&self) -> Option<AsyncPgConnection> {
-        let session =
-            Session { connect_timeout: Duration::from_secs(2), statement_timeout: None, scans: true };
-        Target::parse(&self.cluster.url().into()).unwrap().dial(session).await.ok()
+        connect(self.cluster.url()).await
     }
 }
 

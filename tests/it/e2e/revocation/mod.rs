@@ -8,10 +8,10 @@ mod ways;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use diesel::{QueryableByName, sql_types::Integer};
-use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use diesel_async::SimpleAsyncConnection;
 use futures_util::future::join_all;
 use reqwest::Method;
-use starter::db::{Session, Target, embedded::Cluster};
+use starter::db::embedded::Cluster;
 
 use self::ways::{Victim, WAYS, Way};
 use super::*;
@@ -182,11 +182,6 @@ async fn lookups(server: &Running, admin: &str) -> usize {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
         return (of("sessions") + of("api_keys")) as usize;
     }
-}
-
-async fn connect(url: &str) -> Option<AsyncPgConnection> {
-    let session = Session { connect_timeout: Duration::from_secs(2), statement_timeout: None, scans: true };
-    Target::parse(&url.into()).unwrap().dial(session).await.ok()
 }
 
 /// Status and body; `None`: no answer.
