@@ -5,21 +5,21 @@ use super::*;
 
 // One after the other, as tasks are enqueued: their ids begin with the time.
 const ROWS: &str =
-    "insert into tasks (id, task_type, status, max_attempts, timeout_secs, run_at, finished_at)
-    select (lpad(to_hex(n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid, 'noop', STATUS, 5, 60, RUN_AT, FINISHED_AT
+    "insert into tasks (id, task_type, status, stage, max_attempts, timeout_secs, run_at, finished_at)
+    select (lpad(to_hex(n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid, 'noop', STATUS, STAGE, 5, 60, RUN_AT, FINISHED_AT
     from generate_series(1, COUNT) n";
 
-/// Status, time and end of the rows beside.
-type Rows = Option<(&'static str, &'static str, &'static str)>;
+/// Status, stage, time and end of the rows beside.
+type Rows = Option<[&'static str; 4]>;
 
 /// What else there is, its rows, and whether a transaction is open.
 const COMPANY: [(&str, Rows, bool); 5] = [
     ("nothing", None, false),
-    ("finished tasks", Some(("'succeeded'", "now()", "now()")), false),
-    ("scheduled tasks", Some(("'scheduled'", "now() + interval '1 day'", "null")), false),
+    ("finished tasks", Some(["'succeeded'", "null", "now()", "now()"]), false),
+    ("scheduled tasks", Some(["'scheduled'", "'waiting'", "now() + interval '1 day'", "null"]), false),
     (
         "waiting tasks, of which the first are drained",
-        Some(("'pending'", "now() - (COUNT - n) * interval '1 ms'", "null")),
+        Some(["'pending'", "'due'", "now() - (COUNT - n) * interval '1 ms'", "null"]),
         false,
     ),
     ("an open transaction", None, true),
@@ -64,16 +64,18 @@ async fn drained(
     for statement in ["set statement_timeout = 0", "truncate tasks"] {
         connection.batch_execute(statement).await.unwrap();
     }
-    if let Some((status, run_at, finished_at)) = rows {
+    if let Some([status, stage, run_at, finished_at]) = rows {
         let fill = ROWS
             .replace("STATUS", status)
+            .replace("STAGE", stage)
             .replace("RUN_AT", run_at)
             .replace("FINISHED_AT", finished_at)
             .replace("COUNT", &company.to_string());
         connection.batch_execute(&fill).await.unwrap();
     }
-    let first = rows.is_some_and(|(status, ..)| status == "'pending'");
-    for _ in 0..if first { 0 } else { tasks.div_ceil(1_000) } {
+    let there = rows.is_some_and(|[status, ..]| status == "'pending'");
+    let batches = if there { 0 } else { tasks.div_ceil(1_000) };
+    for _ in 0..batches {
         db::tasks::insert(&mut connection, (0..1_000).map(|_| noop()).collect()).await.unwrap();
     }
     for statement in ["vacuum analyze tasks", "checkpoint"] {

@@ -138,6 +138,26 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// What workers claimed: a running task is in the claim that has its lease.
+    task_claims (lease) {
+        lease -> Int8,
+        worker_id -> Int8,
+        /// The type of all of them, where only so many of it may run.
+        task_type -> Nullable<Text>,
+        task_ids -> Array<Nullable<Uuid>>,
+    }
+}
+
+diesel::table! {
+    /// Tasks that ended in the last hour, by statement: what is told of this hour is taken from them.
+    task_endings (id) {
+        id -> Int8,
+        at -> Timestamptz,
+        task_ids -> Array<Nullable<Uuid>>,
+    }
+}
+
+diesel::table! {
     /// Changes of tasks in batches, kept for an hour, for those who listen.
     task_events (id) {
         id -> Int8,
@@ -191,6 +211,10 @@ diesel::table! {
         updated_at -> Timestamptz,
         started_at -> Nullable<Timestamptz>,
         finished_at -> Nullable<Timestamptz>,
+        /// Which of the small indexes the task is in; null for one that runs or succeeded.
+        stage -> Nullable<Text>,
+        /// unique_key, for as long as nobody else may have it.
+        held_key -> Nullable<Text>,
     }
 }
 
@@ -245,6 +269,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     schedules,
     sessions,
     task_attempts,
+    task_claims,
+    task_endings,
     task_events,
     task_events_wanted,
     tasks,

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use diesel::sql_types::{BigInt, Bool, Double};
+use diesel::sql_types::{BigInt, Bool, Double, Nullable, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 
+use uuid::Uuid;
+
 use super::statement::{Fixed, Statement};
-use crate::domain::Result;
+use crate::domain::{Result, TaskId};
 
 /// Deletes up to `$2` rows of a table that are older than `$1` seconds.
 macro_rules! sweep {
@@ -34,13 +36,57 @@ macro_rules! sweep {
     };
 }
 
-sweep! {
-    /// Deletes up to `limit` tasks that finished longer ago than this, the oldest first, with their attempts. Returns
-    /// how many there were.
-    finished_tasks, FinishedTasks, "
-        delete from tasks where id = any(array(
-            select id from tasks where finished_at is not null and finished_at < now() - make_interval(secs => $1)
-            order by finished_at limit $2 for update skip locked))"
+/// Tasks that one step looks at.
+const WINDOW: i64 = 20_000;
+
+struct FinishedTasks;
+
+impl Fixed for FinishedTasks {
+    // In the order of the primary key: an index of times would be written for each task that ends, this is read once an hour.
+    const SQL: &'static str = "
+        with look as (
+            select id, finished_at from tasks where id > $2 order by id limit $3
+        ), old as (
+            select id from tasks
+            where id = any(array(select id from look where finished_at < now() - make_interval(secs => $1)))
+                and finished_at < now() - make_interval(secs => $1)
+            order by id limit $4 for update skip locked
+        ), gone as (
+            delete from tasks where id = any(array(select id from old)) returning id
+        )
+        select (select count(*) from gone), case (select count(*) from old)
+            when $4 then (select id from old order by id desc limit 1)
+            else (select id from look order by id desc limit 1) end";
+    const REPLAN: bool = true;
+    type Args = (Double, SqlUuid, BigInt, BigInt);
+    type Row = (BigInt, Nullable<SqlUuid>);
+}
+
+/// What a step of [`finished_tasks`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// Tasks that were deleted.
+    pub deleted: usize,
+    /// Where the next step begins; `None`: all tasks have been looked at.
+    pub reached: Option<TaskId>,
+}
+
+/// Looks at some tasks that come after `after`, and deletes those that finished longer ago than this, up to `limit`,
+/// with their attempts.
+///
+/// # Errors
+/// As the database tells.
+pub async fn finished_tasks(
+    connection: &mut AsyncPgConnection,
+    older_than: Duration,
+    after: Option<TaskId>,
+    limit: i64,
+) -> Result<Step> {
+    let after = after.map_or(Uuid::nil(), |task| task.0);
+    let values = (older_than.as_secs_f64(), after, WINDOW, limit);
+    let (deleted, reached): (i64, Option<Uuid>) =
+        Statement::<FinishedTasks, _>::with(values).get_result(connection).await?;
+    Ok(Step { deleted: usize::try_from(deleted).unwrap_or(0), reached: reached.map(TaskId) })
 }
 
 sweep! {
@@ -49,6 +95,14 @@ sweep! {
         delete from idempotency_keys where ctid = any(array(
             select ctid from idempotency_keys where created_at < now() - make_interval(secs => $1)
             order by created_at limit $2 for update skip locked))"
+}
+
+sweep! {
+    /// Deletes up to `limit` notes of which tasks ended together that are older than this. Returns how many there were.
+    task_endings, TaskEndings, "
+        delete from task_endings where id = any(array(
+            select id from task_endings where at < now() - make_interval(secs => $1)
+            order by at limit $2 for update skip locked))"
 }
 
 sweep! {

@@ -127,7 +127,7 @@ async fn acts_on_queues_schedules_tasks_and_sessions_over_http_are_written_down(
     assert_eq!(site.send(Method::DELETE, &path, &token).await.status, 404);
     let task = site.post("/api/v1/tasks", &token, &json!({ "task_type": "noop" })).await.json();
     let path = format!("/api/v1/tasks/{}", task["id"].as_str().unwrap());
-    site.database.sql("update tasks set status = 'cancelled', finished_at = now()").await;
+    site.database.sql("update tasks set status = 'cancelled', stage = 'cancelled', held_key = null, finished_at = now()").await;
     assert_eq!(site.send(Method::DELETE, &path, &token).await.status, 204);
     // What is done to a task of one's own is not told, what is done to another's is.
     for (asker, owner) in [(&user, &user), (&token, &user), (&token, &token)] {

@@ -18,8 +18,8 @@ use crate::support::{
 
 /// A table of 30,000 finished tasks and a few of every other kind, as PostgreSQL's statistics know it.
 const FULL: &str = "
-    insert into tasks (id, task_type, status, max_attempts, timeout_secs, finished_at, unique_key, unique_scope)
-    select gen_random_uuid(), 'noop', 'succeeded', 1, 1, now() - n * interval '1s', 'k' || n,
+    insert into tasks (id, task_type, status, stage, max_attempts, timeout_secs, finished_at, unique_key, unique_scope)
+    select gen_random_uuid(), 'noop', 'succeeded', null, 1, 1, now() - n * interval '1s', 'k' || n,
         '00000000-0000-0000-0000-000000000000' from generate_series(1, 30000) n;
     insert into users (id, username, username_canon, email, email_canon, password_hash)
     select gen_random_uuid(), 'user' || n, 'user' || n, n || '@example.com', n || '@example.com', 'x'

@@ -39,10 +39,12 @@ async fn tasks_are_enqueued_shown_cancelled_retried_and_pruned() {
         stats["counts"],
         json!([{"status": "pending", "task_type": "noop", "queue": "mail", "count": 1}])
     );
-    database.sql("update tasks set status = 'failed', finished_at = now()").await;
+    database
+        .sql("update tasks set status = 'failed', stage = 'failed', held_key = null, finished_at = now()")
+        .await;
     assert_eq!(json_of(&database, &["task", "retry", "--failed", "--queue", "other"]).await["retried"], 0);
     assert_eq!(json_of(&database, &["task", "retry", "--failed"]).await["retried"], 1);
-    database.sql("update tasks set status = 'succeeded', finished_at = now() - interval '9 days'").await;
+    database.sql("update tasks set status = 'succeeded', stage = null, held_key = null, finished_at = now() - interval '9 days'").await;
     let unasked = run(&database, &["task", "prune"]).await;
     assert_eq!(unasked.code, 2, "{unasked:?}");
     assert_eq!(
@@ -60,7 +62,7 @@ async fn tasks_are_enqueued_shown_cancelled_retried_and_pruned() {
 /// Whatever is retried fails at once.
 const HOPELESS: &str = "
     create function hopeless() returns trigger language plpgsql as $$
-    begin new.status = 'failed'; new.finished_at = clock_timestamp(); return new; end $$;
+    begin new.status = 'failed'; new.stage = 'failed'; new.finished_at = clock_timestamp(); return new; end $$;
     create trigger hopeless before update on tasks for each row
         when (old.status = 'failed' and new.status = 'pending') execute function hopeless()";
 
@@ -71,7 +73,9 @@ async fn retrying_all_that_failed_ends_though_they_fail_again() {
     for _ in 0..2 {
         json_of(&database, &["task", "enqueue", "noop"]).await;
     }
-    database.sql("update tasks set status = 'failed', finished_at = now()").await;
+    database
+        .sql("update tasks set status = 'failed', stage = 'failed', held_key = null, finished_at = now()")
+        .await;
     assert_eq!(json_of(&database, &["task", "retry", "--failed"]).await["retried"], 2);
 }
 

@@ -25,11 +25,10 @@ fn is_conflict<T>(outcome: &Result<T, Error>) -> bool {
     matches!(outcome, Err(Error::Conflict(Conflict::State(_))))
 }
 
-const FINISH: &str = "update tasks set status = 'succeeded', finished_at = now(), lease = null";
-const FAIL: &str =
-    "update tasks set status = 'failed', finished_at = now(), lease = null, retry_count = 2, attempt = 3";
-const RUN: &str =
-    "update tasks set status = 'running', lease = 7, worker_id = 5, attempt = 1, started_at = now()";
+const FINISH: &str =
+    "update tasks set status = 'succeeded', stage = null, held_key = null, finished_at = now(), lease = null";
+const FAIL: &str = "update tasks set status = 'failed', stage = 'failed', held_key = null, finished_at = now(), lease = null, retry_count = 2, attempt = 3";
+const RUN: &str = "update tasks set status = 'running', stage = null, lease = 7, worker_id = 5, attempt = 1, started_at = now()";
 
 #[actix_rt::test]
 async fn many_enqueues_at_once_are_few_statements_and_each_is_answered_with_its_own() {
@@ -198,7 +197,7 @@ async fn statistics_count_what_is_there() {
     desk.live.ask(EnqueueTasks(batch)).await.unwrap();
     database
         .sql(
-            "update tasks set status = 'succeeded', started_at = run_at + interval '2s',
+            "update tasks set status = 'succeeded', stage = null, held_key = null, started_at = run_at + interval '2s',
                  finished_at = run_at + interval '5s'
              where id = any(array(select id from tasks where queue = 'default' and status = 'pending' limit 20));
              update tasks set run_at = now() - interval '90s' where status = 'pending' and queue = 'mail'",
@@ -230,8 +229,9 @@ async fn a_large_table_is_counted_by_sample_and_close_to_the_truth() {
     let database = TestDatabase::create().await;
     database
         .sql(
-            "insert into tasks (id, task_type, status, max_attempts, timeout_secs, finished_at)
-             select gen_random_uuid(), 'noop', case when n % 4 = 0 then 'failed' else 'succeeded' end, 1, 1,
+            "insert into tasks (id, task_type, status, stage, max_attempts, timeout_secs, finished_at)
+             select gen_random_uuid(), 'noop', case when n % 4 = 0 then 'failed' else 'succeeded' end,
+                 case when n % 4 = 0 then 'failed' end, 1, 1,
                  now() - interval '2 hours' from generate_series(1, 150000) n; analyze tasks",
         )
         .await;
@@ -331,6 +331,6 @@ async fn failed_tasks_are_retried_and_finished_ones_pruned_in_bulk() {
     let retried = db::tasks::retry_failed(&mut connection, &of(None), 10).await.unwrap();
     assert_eq!(retried.len(), 1);
     let all = db::tasks::Prune { statuses: Status::ALL.to_vec(), before: Utc::now(), task_type: None };
-    assert_eq!(db::tasks::prune(&mut connection, &all, 10).await.unwrap(), 1);
+    assert_eq!(db::tasks::prune(&mut connection, &all, None, 10).await.unwrap().len(), 1);
     assert_eq!(database.count("select count(*) from tasks").await, 3);
 }

@@ -62,9 +62,8 @@ async fn enqueue(site: &Site, token: &str) -> Value {
     site.post("/api/v1/tasks", token, &json!({"task_type": "noop"})).await.json()["id"].clone()
 }
 
-const RUN: &str = "update tasks set status = 'running', lease = 1, worker_id = 1, attempt = attempt + 1 where status = 'pending'";
-const SUCCEED: &str =
-    "update tasks set status = 'succeeded', lease = null, finished_at = now() where status = 'running'";
+const RUN: &str = "update tasks set status = 'running', stage = null, lease = 1, worker_id = 1, attempt = attempt + 1 where status = 'pending'";
+const SUCCEED: &str = "update tasks set status = 'succeeded', stage = null, held_key = null, lease = null, finished_at = now() where status = 'running'";
 
 #[actix_rt::test]
 async fn every_change_is_told_to_the_owner_and_to_admins_and_to_nobody_else() {

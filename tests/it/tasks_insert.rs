@@ -51,14 +51,16 @@ async fn a_key_that_is_held_leads_to_its_holder_even_while_that_runs() {
     let first = insert(&database, vec![keyed("k")]).await.remove(0);
     assert!(first.is_new);
     for set in [
-        "status = 'running', lease = 1, worker_id = 1",
-        "status = 'retrying', lease = null, worker_id = null",
+        "status = 'running', stage = null, lease = 1, worker_id = 1",
+        "status = 'retrying', stage = 'waiting', lease = null, worker_id = null",
     ] {
         database.sql(&format!("update tasks set {set}")).await;
         let second = insert(&database, vec![keyed("k")]).await.remove(0);
         assert_eq!((second.task.id, second.is_new), (first.task.id, false));
     }
-    database.sql("update tasks set status = 'succeeded', finished_at = now()").await;
+    database
+        .sql("update tasks set status = 'succeeded', stage = null, held_key = null, finished_at = now()")
+        .await;
     let third = insert(&database, vec![keyed("k")]).await.remove(0);
     assert!(third.is_new && third.task.id != first.task.id);
 }
@@ -100,7 +102,7 @@ async fn fifty_who_want_the_same_keys_at_once_get_the_same_tasks() {
 async fn a_key_whose_holder_keeps_finishing_is_never_lost() {
     let database = TestDatabase::create().await;
     let finisher = async {
-        let statement = "update tasks set status = 'succeeded', finished_at = now() where status = 'pending'";
+        let statement = "update tasks set status = 'succeeded', stage = null, held_key = null, finished_at = now() where status = 'pending'";
         for _ in 0..100 {
             database.sql(statement).await;
         }

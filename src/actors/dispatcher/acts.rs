@@ -164,7 +164,7 @@ pub async fn retry_failed(
     .await
 }
 
-/// Deletes finished tasks, at most `at_most`; tells how many there were.
+/// Deletes finished tasks that were made after `after`, at most `at_most`; tells which.
 ///
 /// # Errors
 /// As the database tells.
@@ -172,11 +172,13 @@ pub async fn prune_tasks(
     conn: &mut Connection,
     actor: &Actor,
     which: &db::tasks::Prune,
+    after: Option<TaskId>,
     at_most: i64,
-) -> Result<usize> {
+) -> Result<Vec<TaskId>> {
     conn.transaction(async |conn| {
-        let deleted = db::tasks::prune(conn, which, at_most).await?;
-        append_count(conn, actor, "task.delete", deleted).await
+        let deleted = db::tasks::prune(conn, which, after, at_most).await?;
+        append_count(conn, actor, "task.delete", deleted.len()).await?;
+        Ok(deleted)
     })
     .await
 }

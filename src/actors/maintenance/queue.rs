@@ -9,8 +9,10 @@ use crate::{
     domain::{Error, Result, task::Status},
 };
 
-/// Tasks moved by one statement.
-const AT_ONCE: usize = 500;
+/// Tasks that become due by one statement.
+const TASKS_AT_ONCE: usize = 500;
+/// Claims of lost workers whose tasks are rescued by one statement.
+const CLAIMS_AT_ONCE: usize = 20;
 
 /// Looks after the queue for as long as the actor lives.
 pub(super) async fn keep_in_order(upkeep: Upkeep) {
@@ -30,8 +32,8 @@ async fn order(upkeep: &Upkeep) -> Result<()> {
             return Ok(None);
         }
         let buried = queue::bury_workers(connection).await?;
-        let rescued = queue::rescue(connection, AT_ONCE).await?;
-        let promoted = queue::promote_left_behind(connection, AT_ONCE).await?;
+        let rescued = queue::rescue(connection, CLAIMS_AT_ONCE).await?;
+        let promoted = queue::promote_left_behind(connection, TASKS_AT_ONCE).await?;
         Ok::<_, Error>(Some((buried, rescued, promoted)))
     });
     let Some((buried, rescued, promoted)) = turn.await? else { return Ok(()) };

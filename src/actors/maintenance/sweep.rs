@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::upkeep::{ANSWERS_KEPT, EVENTS_KEPT, KNOWN_ADDRESSES_KEPT, Upkeep};
+use super::upkeep::{ANSWERS_KEPT, ENDINGS_KEPT, EVENTS_KEPT, KNOWN_ADDRESSES_KEPT, Upkeep};
 use crate::{
     db::{
         self, Connection, Transactional as _,
@@ -38,6 +38,8 @@ pub struct Swept {
     pub audit_log: usize,
     /// Events of tasks.
     pub task_events: usize,
+    /// Notes of which tasks ended together.
+    pub task_endings: usize,
     /// Files that tasks made.
     pub files: usize,
 }
@@ -45,13 +47,13 @@ pub struct Swept {
 /// What can be deleted from the database.
 #[derive(Debug, Clone, Copy)]
 enum Old {
-    Tasks,
     Sessions,
     OneTimeTokens,
     IdempotencyKeys,
     Throttle,
     AuditLog,
     TaskEvents,
+    TaskEndings,
 }
 
 /// Deletes for as long as the actor lives.
@@ -89,15 +91,38 @@ impl Upkeep {
     /// As the database tells, at the first step that fails.
     pub async fn sweep_all(&self) -> Result<Swept> {
         Ok(Swept {
-            tasks: self.sweep_one(Old::Tasks).await?,
+            tasks: self.sweep_tasks().await?,
             sessions: self.sweep_one(Old::Sessions).await?,
             one_time_tokens: self.sweep_one(Old::OneTimeTokens).await?,
             idempotency_keys: self.sweep_one(Old::IdempotencyKeys).await?,
             throttle: self.sweep_one(Old::Throttle).await?,
             audit_log: self.sweep_one(Old::AuditLog).await?,
             task_events: self.sweep_one(Old::TaskEvents).await?,
+            task_endings: self.sweep_one(Old::TaskEndings).await?,
             files: self.sweep_files().await?,
         })
+    }
+
+    async fn sweep_tasks(&self) -> Result<usize> {
+        let (mut all, mut after) = (0, None);
+        loop {
+            let mut connection = self.0.pool.get().await?;
+            let step = connection.transaction(async |connection| {
+                if turn::take(connection, Turn::Sweep).await? {
+                    db::sweep::finished_tasks(connection, self.0.settings.tasks, after, STEP).await
+                } else {
+                    Ok(db::sweep::Step { deleted: 0, reached: None })
+                }
+            });
+            let done: db::sweep::Step = step.await?;
+            all += done.deleted;
+            after = done.reached;
+            if after.is_none() {
+                return Ok(all);
+            }
+            drop(connection);
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     async fn sweep_one(&self, old: Old) -> Result<usize> {
@@ -124,7 +149,6 @@ impl Upkeep {
     async fn step(&self, connection: &mut Connection, old: Old) -> Result<usize> {
         let settings = &self.0.settings;
         match old {
-            Old::Tasks => db::sweep::finished_tasks(connection, settings.tasks, STEP).await,
             Old::Sessions => db::sessions::sweep(connection, 1_000).await,
             Old::OneTimeTokens => db::one_time_tokens::sweep(connection, STEP).await,
             Old::IdempotencyKeys => db::sweep::idempotency_keys(connection, ANSWERS_KEPT, STEP).await,
@@ -133,6 +157,7 @@ impl Upkeep {
             }
             Old::AuditLog => db::audit::sweep(connection, settings.audit, STEP).await,
             Old::TaskEvents => db::sweep::task_events(connection, EVENTS_KEPT, STEP).await,
+            Old::TaskEndings => db::sweep::task_endings(connection, ENDINGS_KEPT, STEP).await,
         }
     }
 

@@ -30,6 +30,8 @@ const HOUR: u64 = 3600;
 pub(super) const ANSWERS_KEPT: Duration = Duration::from_secs(24 * HOUR);
 /// Events of tasks, for listeners that come back.
 pub(super) const EVENTS_KEPT: Duration = Duration::from_secs(HOUR);
+/// Notes of which tasks ended together: figures are told of the last hour.
+pub(super) const ENDINGS_KEPT: Duration = Duration::from_secs(HOUR);
 /// Addresses that somebody logged in from.
 pub(super) const KNOWN_ADDRESSES_KEPT: Duration = Duration::from_secs(90 * 24 * HOUR);
 

@@ -10,7 +10,7 @@ use super::{
     attempt::GRACE,
     shift::{Reason, Shift},
 };
-use crate::{db::queue, domain::attempt::Leased};
+use crate::db::queue;
 
 /// For the last outcomes, when the limit is over.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -33,13 +33,13 @@ impl Shift {
     /// after it.
     pub async fn drain(&self, limit: Duration) -> Drained {
         let end = Instant::now() + limit;
-        let waiting = {
+        let handed_back = {
             let mut desk = self.desk();
             desk.draining = true;
-            std::mem::take(&mut desk.waiting)
+            desk.give_up_waiting()
         };
-        let mut drained = Drained { handed_back: waiting.len(), ..Drained::default() };
-        self.hand_back(waiting.into_iter().map(|(claim, _)| claim.leased()).collect()).await;
+        let mut drained = Drained { handed_back, ..Drained::default() };
+        self.return_unbegun().await;
         // A claim that was under way hands back by itself what it got.
         drop(timeout_at(end, self.0.claiming.lock()).await);
         let mut last = Instant::now() + LAST_WORDS;
@@ -78,18 +78,6 @@ impl Shift {
             running.tell_to_stop(Reason::Interrupted);
         }
         desk.running.len()
-    }
-
-    /// When the answer does not come, they go back with the next stock.
-    pub(super) async fn hand_back(&self, leased: Vec<Leased>) {
-        if leased.is_empty() {
-            return;
-        }
-        let done = async { queue::hand_back(&mut *self.0.pool.get().await?, &leased).await };
-        if let Err(error) = done.await {
-            log::warn!(error:% = error, tasks = leased.len(); "tasks could not be handed back");
-            self.desk().stock.put(leased);
-        }
     }
 
     async fn deregister(&self) {

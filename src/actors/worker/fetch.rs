@@ -85,7 +85,8 @@ async fn round(shift: Shift, room: usize) -> Result<Found> {
         return Ok(Found::Little);
     };
     shift.take_stock_if_due(&mut claiming).await?;
-    let connection = shift.0.pool.get().await?;
+    let mut connection = shift.0.pool.get().await?;
+    shift.settle_if_worth_it(&mut claiming, &mut connection, worker_id).await?;
     let mut visit = Visit { shift: &shift, worker_id, connection, left: room };
     let overdue = claiming.limited_at.is_none_or(|at| at.elapsed() >= LIMITED_EVERY);
     if overdue {
@@ -136,7 +137,7 @@ impl Visit<'_> {
         let (lease, wanted, began) = (Lease::draw(), self.left, Instant::now());
         let whence = claiming.bookmarks.whence(queue, began);
         let (connection, worker_id) = (&mut self.connection, self.worker_id);
-        let what = Wanted { queue, task_types: types, at_most: wanted, whence };
+        let what = Wanted { queue, task_types: types, limited: None, at_most: wanted, whence };
         let plans = self.shift.0.pool.plans();
         let claimed = queue::claim_from(connection, plans, worker_id, lease, what).await;
         match &claimed {
@@ -174,11 +175,8 @@ impl Visit<'_> {
     async fn keep(&mut self, claimed: Result<Vec<Claim>>) -> Result<()> {
         let claims = claimed.inspect_err(|_| self.shift.desk().stock.doubt())?;
         self.left = self.left.saturating_sub(claims.len());
-        let refused = self.shift.take(claims);
-        if !refused.is_empty() {
-            let leased: Vec<_> = refused.iter().map(Claim::leased).collect();
-            let returned = queue::hand_back(&mut self.connection, &leased).await;
-            returned.inspect_err(|_| self.shift.desk().stock.put(leased))?;
+        if !self.shift.take(claims) {
+            self.shift.return_unbegun().await;
         }
         Ok(())
     }

@@ -99,9 +99,8 @@ impl Shift {
         }
         desk.registration = None;
         desk.standing.leases_lost += 1;
-        let unbegun: Vec<_> = desk.waiting.drain(..).map(|(claim, _)| claim.leased()).collect();
-        let waiting = unbegun.len();
-        desk.stock.put(unbegun);
+        let waiting = desk.give_up_waiting();
+        desk.stock.lose_claims();
         let mine = desk.running.values_mut().filter(|running| running.worker_id == id);
         let mut stopped = 0;
         for running in mine {

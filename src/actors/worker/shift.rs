@@ -196,17 +196,23 @@ impl Shift {
         desk.room(slots)
     }
 
-    /// Begins what was claimed, or keeps it until a slot is free. Returns what cannot be kept.
-    pub(super) fn take(&self, claims: Vec<Claim>) -> Vec<Claim> {
+    /// Begins what was claimed, or keeps it until a slot is free. Or tells that it is to go back.
+    pub(super) fn take(&self, claims: Vec<Claim>) -> bool {
+        let Some(first) = claims.first() else { return true };
+        let (lease, worker_id) = (first.lease, first.worker_id);
         let mut desk = self.desk();
-        let registered = desk.registration.map(|registration| registration.id);
-        if desk.draining || claims.iter().any(|claim| Some(claim.worker_id) != registered) {
-            return claims;
+        let ours = desk.registration.is_some_and(|now| now.id == worker_id);
+        if ours {
+            desk.stock.note(lease);
+        }
+        if desk.draining || !ours {
+            desk.stock.put(claims.iter().map(Claim::leased));
+            return false;
         }
         let now = Instant::now();
         desk.waiting.extend(claims.into_iter().map(|claim| (claim, now)));
         self.fill_slots(&mut desk);
-        Vec::new()
+        true
     }
 
     fn fill_slots(&self, desk: &mut Desk) {

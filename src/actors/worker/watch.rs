@@ -106,12 +106,14 @@ impl Shift {
     }
 
     async fn return_what_waits_too_long(&self) {
-        let waiting = {
+        {
             let mut desk = self.desk();
-            let overdue = desk.waiting.front().is_some_and(|(_, since)| since.elapsed() >= LONGEST_WAIT);
-            if overdue { std::mem::take(&mut desk.waiting) } else { return }
-        };
-        self.hand_back(waiting.into_iter().map(|(claim, _)| claim.leased()).collect()).await;
+            if desk.waiting.front().is_none_or(|(_, since)| since.elapsed() < LONGEST_WAIT) {
+                return;
+            }
+            desk.give_up_waiting();
+        }
+        self.return_unbegun().await;
     }
 
     /// Its thread is held by a loop or a blocking call, which nothing can end. What it may yet return is ignored.

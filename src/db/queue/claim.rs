@@ -23,14 +23,15 @@ use crate::{
 };
 
 // A worker that was given up (its row is gone) gets nothing, nor does anybody from a paused queue. Rows that the
-// statement has locked are where it found them: no index is asked for them again.
+// statement has locked are where it found them: no index is asked for them again. What was claimed is noted by its lease, so that
+// running tasks are found without an index of their own.
 macro_rules! claim_tasks {
     ($whence:literal) => {
         concat!(
             "
         with ready as (
-            select ctid from tasks
-            where status = 'pending' and queue = $1 and task_type = any($2) and run_at <= now()",
+            select ctid, id from tasks
+            where stage = 'due' and queue = $1 and task_type = any($2) and run_at <= now()",
             $whence,
             "
                 and exists (select 1 from workers where id = $3)
@@ -38,8 +39,11 @@ macro_rules! claim_tasks {
             order by priority desc, run_at, id
             limit $4
             for update skip locked
+        ), noted as (
+            insert into task_claims (lease, worker_id, task_type, task_ids)
+            select $5, $3, $6, array_agg(id) from ready having count(*) > 0
         )
-        update tasks set status = 'running', attempt = attempt + 1, worker_id = $3, lease = $5, progress = null,
+        update tasks set status = 'running', stage = null, attempt = attempt + 1, worker_id = $3, lease = $5, progress = null,
             started_at = statement_timestamp(), updated_at = statement_timestamp()
         where ctid = any(array(select ctid from ready))
         returning id, task_type, payload, attempt, retry_count, timeout_secs, request_id, created_by, priority, run_at"
@@ -65,7 +69,7 @@ struct ClaimTasks<const REPLAN: bool>;
 impl<const REPLAN: bool> Fixed for ClaimTasks<REPLAN> {
     const SQL: &'static str = claim_tasks!("");
     const REPLAN: bool = REPLAN;
-    type Args = (Text, Array<Text>, BigInt, BigInt, BigInt);
+    type Args = (Text, Array<Text>, BigInt, BigInt, BigInt, Nullable<Text>);
     type Row = Columns;
 }
 
@@ -73,9 +77,9 @@ struct ClaimTasksFrom<const REPLAN: bool>;
 
 impl<const REPLAN: bool> Fixed for ClaimTasksFrom<REPLAN> {
     // With one priority only, the time is a bound in the index: the scan begins there.
-    const SQL: &'static str = claim_tasks!(" and priority = $6 and run_at >= $7");
+    const SQL: &'static str = claim_tasks!(" and priority = $7 and run_at >= $8");
     const REPLAN: bool = REPLAN;
-    type Args = (Text, Array<Text>, BigInt, BigInt, BigInt, SmallInt, Timestamptz);
+    type Args = (Text, Array<Text>, BigInt, BigInt, BigInt, Nullable<Text>, SmallInt, Timestamptz);
     type Row = Columns;
 }
 
@@ -105,7 +109,7 @@ struct Row {
 /// Claims at most `at_most` due tasks of `queue`, best first, of types that are in `task_types`: the others are left
 /// for a worker that knows them.
 ///
-/// When the answer is lost on its way, the tasks may be claimed all the same: [`super::hand_back_all_but`].
+/// When the answer is lost on its way, the tasks may be claimed all the same: [`super::take_back`].
 ///
 /// # Errors
 /// As the database tells.
@@ -117,7 +121,7 @@ pub async fn claim(
     task_types: &[&str],
     at_most: usize,
 ) -> Result<Vec<Claim>> {
-    let wanted = Wanted { queue, task_types, at_most, whence: None };
+    let wanted = Wanted { queue, task_types, limited: None, at_most, whence: None };
     claim_from(connection, Plans::Fresh, worker_id, lease, wanted).await
 }
 
@@ -128,6 +132,8 @@ pub struct Wanted<'a> {
     pub queue: &'a str,
     /// Of these types.
     pub task_types: &'a [&'a str],
+    /// The only type, if just so many of it may run: the claim is counted as such.
+    pub limited: Option<&'a str>,
     /// No more than that.
     pub at_most: usize,
     /// Where in the queue to begin; `None`: at the front.
@@ -146,11 +152,12 @@ pub async fn claim_from(
     lease: Lease,
     wanted: Wanted<'_>,
 ) -> Result<Vec<Claim>> {
-    let Wanted { queue, task_types, at_most, whence } = wanted;
+    let Wanted { queue, task_types, limited, at_most, whence } = wanted;
     let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
-    let from_front = (queue, task_types, worker_id.0, at_most, lease.0);
-    let from =
-        |Whence { priority, run_at }| (queue, task_types, worker_id.0, at_most, lease.0, priority, run_at);
+    let from_front = (queue, task_types, worker_id.0, at_most, lease.0, limited);
+    let from = |Whence { priority, run_at }| {
+        (queue, task_types, worker_id.0, at_most, lease.0, limited, priority, run_at)
+    };
     let rows: Vec<Row> = match (whence.map(from), plans) {
         (None, Plans::Kept) => {
             Statement::<ClaimTasks<false>, _>::with(from_front).get_results(connection).await?
@@ -200,9 +207,7 @@ impl Fixed for LockType {
 struct CountRunning;
 
 impl Fixed for CountRunning {
-    // Every running task has a worker; to say so makes the small index of running tasks fit.
-    const SQL: &'static str = "
-        select count(*) from tasks where status = 'running' and worker_id is not null and task_type = $1";
+    const SQL: &'static str = concat!("select count(*) ", running_tasks!(), " where c.task_type = $1");
     const REPLAN: bool = true;
     type Args = (Text,);
     type Row = (BigInt,);
@@ -235,7 +240,9 @@ pub async fn claim_limited(
         if free == 0 {
             return Ok(Vec::new());
         }
-        claim(connection, worker_id, lease, queue, &[task_type], free).await
+        let task_types = &[task_type];
+        let wanted = Wanted { queue, task_types, limited: Some(task_type), at_most: free, whence: None };
+        claim_from(connection, Plans::Fresh, worker_id, lease, wanted).await
     });
     turn.await
 }
@@ -246,7 +253,7 @@ impl Fixed for PeekTypes {
     // A bounded look, so that a long queue of other types costs no more than a short one.
     const SQL: &'static str = "
         select distinct task_type from (
-            select task_type from tasks where status = 'pending' and queue = $1 and run_at <= now()
+            select task_type from tasks where stage = 'due' and queue = $1 and run_at <= now()
             order by priority desc, run_at, id limit 500
         ) as first where task_type = any($2)";
     const REPLAN: bool = true;

@@ -14,19 +14,18 @@ use crate::{
 struct Promote;
 
 impl Fixed for Promote {
-    // The literals let the small index of waiting tasks fit, in both places.
     const SQL: &'static str = "
         with due as (
             select id from tasks
-            where status in ('scheduled', 'retrying') and run_at <= now() and queue = any($1)
+            where stage = 'waiting' and run_at <= now() and queue = any($1)
             order by run_at limit $2 for update skip locked
         ), promoted as (
-            update tasks set status = 'pending', updated_at = statement_timestamp()
+            update tasks set status = 'pending', stage = 'due', updated_at = statement_timestamp()
             where id = any(array(select id from due)) returning id
         )
         select (select count(*) from promoted), (
             select extract(epoch from run_at - clock_timestamp())::float8 from tasks
-            where status in ('scheduled', 'retrying') and run_at > now() and queue = any($1)
+            where stage = 'waiting' and run_at > now() and queue = any($1)
             order by run_at limit 1)";
     const REPLAN: bool = true;
     type Args = (Array<Text>, BigInt);
@@ -60,10 +59,10 @@ struct PromoteLeftBehind;
 
 impl Fixed for PromoteLeftBehind {
     const SQL: &'static str = "
-        update tasks set status = 'pending', updated_at = statement_timestamp()
+        update tasks set status = 'pending', stage = 'due', updated_at = statement_timestamp()
         where id = any(array(
             select id from tasks
-            where status in ('scheduled', 'retrying') and run_at <= now()
+            where stage = 'waiting' and run_at <= now()
             order by run_at limit $1 for update skip locked))
         returning id";
     const REPLAN: bool = true;

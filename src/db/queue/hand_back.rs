@@ -9,7 +9,7 @@ use crate::{
     db::statement::{Fixed, Statement},
     domain::{
         Result,
-        attempt::{Leased, WorkerId},
+        attempt::{Lease, Leased, WorkerId},
     },
 };
 
@@ -18,6 +18,8 @@ macro_rules! undo_claim {
     () => {
         "update tasks t set attempt = attempt - 1, lease = null, worker_id = null, started_at = null,
             status = case when cancel_requested_at is null then 'pending' else 'cancelled' end,
+            stage = case when cancel_requested_at is null then 'due' else 'cancelled' end,
+            held_key = case when cancel_requested_at is null then held_key end,
             finished_at = case when cancel_requested_at is null then null else statement_timestamp() end,
             updated_at = statement_timestamp()"
     };
@@ -49,31 +51,55 @@ pub async fn hand_back(connection: &mut AsyncPgConnection, tasks: &[Leased]) -> 
     Ok(rows.into_iter().map(leased).collect())
 }
 
-struct HandBackAllBut;
+struct TakeBack;
 
-impl Fixed for HandBackAllBut {
+impl Fixed for TakeBack {
     const SQL: &'static str = concat!(
+        "with astray as (
+            delete from task_claims where worker_id = $1 and lease <> all($2) returning lease, task_ids
+        ), x as (select unnest(task_ids) as id, lease from astray)
+        ",
         undo_claim!(),
-        " where status = 'running' and worker_id = $1
-            and not exists (select 1 from unnest($2, $3) as x (id, lease) where x.id = t.id and x.lease = t.lease)
+        " from x where t.id = any(array(select id from x)) and t.id = x.id and t.lease = x.lease
         returning t.id"
     );
     const REPLAN: bool = true;
-    type Args = (BigInt, Array<SqlUuid>, Array<BigInt>);
+    type Args = (BigInt, Array<BigInt>);
     type Row = (SqlUuid,);
 }
 
-/// Gives back all tasks of this worker but those that it knows of. Returns how many there were.
+/// Forgets all claims of this worker but those that it knows of, and gives back what still runs of them. Returns how
+/// many tasks that were.
 ///
 /// # Errors
 /// As the database tells.
-pub async fn hand_back_all_but(
+pub async fn take_back(
     connection: &mut AsyncPgConnection,
     worker_id: WorkerId,
-    known: &[Leased],
+    known: &[Lease],
 ) -> Result<usize> {
-    let (ids, leases) = columns(known.iter());
+    let known: Vec<i64> = known.iter().map(|lease| lease.0).collect();
     let rows: Vec<(Uuid,)> =
-        Statement::<HandBackAllBut, _>::with((worker_id.0, ids, leases)).get_results(connection).await?;
+        Statement::<TakeBack, _>::with((worker_id.0, known)).get_results(connection).await?;
     Ok(rows.len())
+}
+
+struct Settle;
+
+impl Fixed for Settle {
+    const SQL: &'static str =
+        "delete from task_claims where lease = any($1) and worker_id = $2 returning lease";
+    type Args = (Array<BigInt>, BigInt);
+    type Row = (BigInt,);
+}
+
+/// Forgets these claims of this worker, of which nothing runs any more.
+///
+/// # Errors
+/// As the database tells.
+pub async fn settle(connection: &mut AsyncPgConnection, worker_id: WorkerId, over: &[Lease]) -> Result<()> {
+    let over: Vec<i64> = over.iter().map(|lease| lease.0).collect();
+    let _gone: Vec<(i64,)> =
+        Statement::<Settle, _>::with((over, worker_id.0)).get_results(connection).await?;
+    Ok(())
 }

@@ -5,6 +5,17 @@
 //! move tasks between workers skip what is locked or lock by id; the others name their tasks in the order of their ids, which is
 //! the order of most plans. Should two wait for each other all the same, PostgreSQL ends one, and it is tried again.
 
+/// Each running task as `t` (its status, type and queue), with its claim as `c`. One look by the primary key for each,
+/// whatever statistics there are.
+macro_rules! running_tasks {
+    () => {
+        "from task_claims c cross join lateral unnest(c.task_ids) as x (id)
+            cross join lateral (
+                select status, task_type, queue from tasks where id = x.id and lease = c.lease limit 1) t"
+    };
+}
+pub(super) use running_tasks;
+
 mod claim;
 mod due;
 mod hand_back;
@@ -17,7 +28,7 @@ mod watch;
 
 pub use claim::{Wanted, Whence, claim, claim_from, claim_limited, peek};
 pub use due::{Due, promote, promote_left_behind};
-pub use hand_back::{hand_back, hand_back_all_but};
+pub use hand_back::{hand_back, settle, take_back};
 pub use outcome::{Stopping, stop, succeed, succeed_by};
 pub use progress::report_progress;
 pub use registration::{beat, deregister, register};

@@ -20,12 +20,13 @@ use crate::{
     },
 };
 
-// worker_id stays: the attempt that succeeded is told from the task's own row.
+// No index has a column that changes here (but for held_key, of those who hold one), so the row stays on its page, and no
+// index is written (a heap-only update). worker_id stays: the attempt that succeeded is told from the task's own row.
 macro_rules! succeed {
     ($found:literal) => {
         concat!(
             "
-        update tasks t set status = 'succeeded', lease = null, result = x.result, last_error = null,
+        update tasks t set status = 'succeeded', lease = null, held_key = null, result = x.result, last_error = null,
             finished_at = statement_timestamp(), updated_at = statement_timestamp()
         from unnest($1, $2, $3) as x (id, lease, result)
         where ",
@@ -105,6 +106,9 @@ impl Fixed for Stop {
             for update of t
         ), moved as (
             update tasks t set status = told.status, lease = null, worker_id = null,
+                stage = case when told.status = 'pending' then 'due'
+                    when told.status in ('failed', 'cancelled') then told.status else 'waiting' end,
+                held_key = case when told.status in ('failed', 'cancelled') then null else t.held_key end,
                 retry_count = t.retry_count + (told.status = 'retrying')::int,
                 run_at = case when told.status in ('pending', 'scheduled', 'retrying')
                     then statement_timestamp() + make_interval(secs => told.delay) else t.run_at end,

@@ -33,22 +33,27 @@ pub async fn bury_workers(connection: &mut AsyncPgConnection) -> Result<Vec<Work
 struct Rescue;
 
 impl Fixed for Rescue {
-    // The third worker that dies with it makes it poison. Between the deaths it waits, 1 s and 2 s give or take a quarter:
+    // A claim is over when no task of it is locked by somebody else. The third worker that dies with it makes it poison. Between the deaths it waits, 1 s and 2 s give or take a quarter:
     // those that were only near it part from it.
     const SQL: &'static str = "
-        with lost as (
+        with dead as (
+            select lease, task_ids from task_claims c
+            where not exists (select 1 from workers w where w.id = c.worker_id)
+            order by lease limit $1 for update skip locked
+        ), x as (select unnest(task_ids) as id, lease from dead
+        ), lost as (
             select t.id, t.attempt, t.worker_id, t.started_at,
                 case when t.cancel_requested_at is not null then 'cancelled'
                      when t.crashes >= 2 or t.retry_count + 1 >= t.max_attempts then 'failed'
                      else 'retrying' end as status
-            from tasks t
-            where t.status = 'running' and t.worker_id is not null
-                and not exists (select 1 from workers w where w.id = t.worker_id)
+            from tasks t join x on t.id = x.id and t.lease = x.lease
+            where t.id = any(array(select id from x))
             order by t.id
-            limit $1
             for update of t skip locked
         ), moved as (
-            update tasks t set status = lost.status, lease = null, worker_id = null, crashes = t.crashes + 1,
+            update tasks t set status = lost.status, lease = null, worker_id = null,
+                stage = case lost.status when 'retrying' then 'waiting' else lost.status end,
+                held_key = case lost.status when 'retrying' then t.held_key end, crashes = t.crashes + 1,
                 retry_count = t.retry_count + (lost.status = 'retrying')::int,
                 run_at = case when lost.status = 'retrying'
                     then statement_timestamp() + make_interval(secs => 2 ^ t.crashes * (0.75 + random() / 2)) else t.run_at end,
@@ -60,6 +65,12 @@ impl Fixed for Rescue {
         ), history as (
             insert into task_attempts (task_id, attempt, worker_id, started_at, outcome, error)
             select id, attempt, worker_id, started_at, 'lost', 'its worker was lost' from lost
+        ), busy as (
+            select t.lease from tasks t join x on t.id = x.id and t.lease = x.lease
+            where t.id = any(array(select id from x)) and t.id <> all(array(select id from lost))
+        ), over as (
+            delete from task_claims
+            where lease = any(array(select lease from dead)) and lease <> all(array(select lease from busy))
         )
         select id, status from moved";
     const REPLAN: bool = true;
@@ -70,13 +81,13 @@ impl Fixed for Rescue {
 /// A task taken from a worker that is gone, and what became of it.
 pub type Rescued = (TaskId, Status);
 
-/// Takes running tasks from workers that are gone, at most `at_most`: each gets another attempt, unless it has none
+/// Takes running tasks from workers that are gone, those of at most `claims` claims: each gets another attempt, unless it has none
 /// left, was to be cancelled, or lost its worker for the third time.
 ///
 /// # Errors
 /// As the database tells.
-pub async fn rescue(connection: &mut AsyncPgConnection, at_most: usize) -> Result<Vec<Rescued>> {
-    let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
-    let rows: Vec<(Uuid, String)> = Statement::<Rescue, _>::with((at_most,)).get_results(connection).await?;
+pub async fn rescue(connection: &mut AsyncPgConnection, claims: usize) -> Result<Vec<Rescued>> {
+    let claims = i64::try_from(claims).unwrap_or(i64::MAX);
+    let rows: Vec<(Uuid, String)> = Statement::<Rescue, _>::with((claims,)).get_results(connection).await?;
     rows.into_iter().map(|(id, stored)| Ok((TaskId(id), status(&stored)?))).collect()
 }

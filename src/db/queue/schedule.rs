@@ -91,18 +91,16 @@ impl Fixed for Fire {
         with fired as (
             update schedules set next_run_at = $1, last_run_at = coalesce($2, last_run_at)
             where id = $3 and next_run_at is not distinct from $4 and enabled
-            returning id, task_type, queue, payload, created_by
+            returning id, task_type, queue, payload, created_by,
+                'schedule:' || id || ':' || extract(epoch from $2::timestamptz)::bigint as key
         ), made as (
             insert into tasks (
-                id, task_type, queue, payload, run_at, max_attempts, timeout_secs, unique_key, unique_scope,
+                id, task_type, queue, payload, run_at, max_attempts, timeout_secs, unique_key, held_key, unique_scope,
                 created_by, schedule_id)
             select $5, task_type, queue, payload, $2, $6, $7,
-                'schedule:' || id || ':' || extract(epoch from $2::timestamptz)::bigint,
-                '00000000-0000-0000-0000-000000000000', created_by, id
+                key, key, '00000000-0000-0000-0000-000000000000', created_by, id
             from fired where $2::timestamptz is not null
-            on conflict (unique_key, unique_scope)
-                where unique_key is not null and status in ('pending', 'scheduled', 'running', 'retrying')
-                do nothing
+            on conflict (held_key, unique_scope) where held_key is not null do nothing
             returning id, queue
         )
         select id, pg_notify('starter_tasks', queue)::text from made";

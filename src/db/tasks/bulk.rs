@@ -28,15 +28,14 @@ impl Fixed for RetryFailed {
     const SQL: &'static str = "
         with chosen as (
             select id, queue from tasks t
-            where status = 'failed' and finished_at < $4 and ($1::text is null or task_type = $1) and ($2::text is null or queue = $2)
+            where stage = 'failed' and finished_at < $4 and ($1::text is null or task_type = $1) and ($2::text is null or queue = $2)
                 and not exists (
                     select from tasks other
                     where other.unique_key = t.unique_key and other.unique_scope = t.unique_scope
-                        and (other.status in ('pending', 'scheduled', 'running', 'retrying')
-                            or other.status = 'failed' and other.id > t.id))
+                        and (other.held_key is not null or other.stage = 'failed' and other.id > t.id))
             order by id limit $3 for update skip locked
         ), again as (
-            update tasks set status = 'pending', run_at = statement_timestamp(), retry_count = 0, crashes = 0,
+            update tasks set status = 'pending', stage = 'due', held_key = unique_key, run_at = statement_timestamp(), retry_count = 0, crashes = 0,
                 cancel_requested_at = null, finished_at = null, result = null, progress = null,
                 updated_at = statement_timestamp()
             where id = any(array(select id from chosen))
@@ -81,21 +80,27 @@ impl Fixed for PruneTasks {
     const SQL: &'static str = "
         delete from tasks where id = any(array(
             select id from tasks
-            where finished_at < $1 and status = any($2) and ($3::text is null or task_type = $3)
-            order by finished_at limit $4 for update skip locked))
+            where id > $4 and finished_at < $1 and status = any($2) and ($3::text is null or task_type = $3)
+            order by id limit $5 for update skip locked))
         returning id";
-    type Args = (Timestamptz, Array<Text>, Nullable<Text>, BigInt);
+    type Args = (Timestamptz, Array<Text>, Nullable<Text>, SqlUuid, BigInt);
     type Row = (SqlUuid,);
 }
 
-/// Deletes at most `at_most` of them, the oldest first. Returns how many.
+/// Deletes at most `at_most` of them that were made after `after`, the oldest first.
 ///
 /// # Errors
 /// As the database tells.
-pub async fn prune(connection: &mut AsyncPgConnection, which: &Prune, at_most: i64) -> Result<usize> {
+pub async fn prune(
+    connection: &mut AsyncPgConnection,
+    which: &Prune,
+    after: Option<TaskId>,
+    at_most: i64,
+) -> Result<Vec<TaskId>> {
     let statuses: Vec<&str> =
         which.statuses.iter().filter(|status| status.is_finished()).map(|status| status.as_str()).collect();
-    let values = (which.before, statuses, which.task_type.as_deref(), at_most);
+    let after = after.map_or(Uuid::nil(), |task| task.0);
+    let values = (which.before, statuses, which.task_type.as_deref(), after, at_most);
     let gone: Vec<(Uuid,)> = Statement::<PruneTasks, _>::with(values).get_results(connection).await?;
-    Ok(gone.len())
+    Ok(gone.into_iter().map(|(id,)| TaskId(id)).collect())
 }

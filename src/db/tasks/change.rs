@@ -23,6 +23,8 @@ impl Fixed for Cancel {
     const SQL: &'static str = concat!(
         "update tasks set
             status = case when status = 'running' then status else 'cancelled' end,
+            stage = case when status = 'running' then stage else 'cancelled' end,
+            held_key = case when status = 'running' then held_key end,
             finished_at = case when status = 'running' then null else statement_timestamp() end,
             cancel_requested_at = coalesce(cancel_requested_at, statement_timestamp()),
             updated_at = statement_timestamp()
@@ -41,7 +43,7 @@ struct Retry;
 impl Fixed for Retry {
     // The attempt's number goes on: it is part of the history's key. What counts against the task starts anew.
     const SQL: &'static str = concat!(
-        "update tasks set status = 'pending', run_at = statement_timestamp(), retry_count = 0, crashes = 0,
+        "update tasks set status = 'pending', stage = 'due', held_key = unique_key, run_at = statement_timestamp(), retry_count = 0, crashes = 0,
             cancel_requested_at = null, finished_at = null, result = null, progress = null,
             updated_at = statement_timestamp()
         where id = $1 and ($2::uuid is null or created_by = $2) and status in ('failed', 'cancelled')

@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use diesel::{
     ExpressionMethods, OptionalExtension, QueryDsl, SelectableHelper,
-    sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid},
+    dsl::sql,
+    sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
@@ -16,7 +17,7 @@ use crate::{
     },
     domain::{
         Reach, Result, TaskId,
-        task::{AttemptRecord, Task},
+        task::{AttemptRecord, Status, Task},
         task_request::TaskFilter,
     },
 };
@@ -73,6 +74,16 @@ pub async fn page(
     }
     if let Some(status) = filter.status {
         query = query.filter(tasks::status.eq(status.as_str()));
+        // No index has the status itself.
+        query = match status {
+            Status::Pending => query.filter(tasks::stage.eq("due")),
+            Status::Scheduled | Status::Retrying => query.filter(tasks::stage.eq("waiting")),
+            Status::Failed | Status::Cancelled => query.filter(tasks::stage.eq(status.as_str())),
+            Status::Running => {
+                query.filter(sql::<Bool>("id = any(array(select unnest(task_ids) from task_claims))"))
+            }
+            Status::Succeeded => query,
+        };
     }
     if let Some(task_type) = &filter.task_type {
         query = query.filter(tasks::task_type.eq(task_type));

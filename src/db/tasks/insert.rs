@@ -35,11 +35,12 @@ macro_rules! insert_tasks {
                 unique_key, unique_scope, created_by, request_id, schedule_id)
         ), added as (
             insert into tasks (
-                id, task_type, queue, payload, priority, run_at, status, max_attempts, timeout_secs,
-                unique_key, unique_scope, created_by, request_id, schedule_id, created_at, updated_at)
+                id, task_type, queue, payload, priority, run_at, status, stage, max_attempts, timeout_secs,
+                unique_key, held_key, unique_scope, created_by, request_id, schedule_id, created_at, updated_at)
             select id, task_type, queue, payload, priority, run_at,
                 case when run_at <= statement_timestamp() then 'pending' else 'scheduled' end,
-                max_attempts, timeout_secs, unique_key, unique_scope, created_by, request_id, schedule_id,
+                case when run_at <= statement_timestamp() then 'due' else 'waiting' end,
+                max_attempts, timeout_secs, unique_key, unique_key, unique_scope, created_by, request_id, schedule_id,
                 statement_timestamp(), statement_timestamp()
             from given",
             $on_conflict,
@@ -86,9 +87,7 @@ struct InsertKeyedTasks;
 impl Fixed for InsertKeyedTasks {
     const SQL: &'static str = insert_tasks!(
         "
-            on conflict (unique_key, unique_scope)
-                where unique_key is not null and status in ('pending', 'scheduled', 'running', 'retrying')
-                do nothing"
+            on conflict (held_key, unique_scope) where held_key is not null do nothing"
     );
     type Args = Columns;
     type Row = (SqlUuid, Text, Timestamptz, Timestamptz, Text);
@@ -103,8 +102,7 @@ impl Fixed for FindHolders {
         "select unique_scope, ",
         task_columns!(),
         " from tasks
-        where unique_key = any($1) and unique_scope = any($2)
-            and status in ('pending', 'scheduled', 'running', 'retrying')"
+        where held_key = any($1) and unique_scope = any($2)"
     );
     type Args = (Array<Text>, Array<SqlUuid>);
     type Row = (Nullable<SqlUuid>, TaskColumns);

@@ -12,7 +12,10 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::row::status;
 use crate::{
-    db::statement::{Fixed, Statement},
+    db::{
+        queue::running_tasks,
+        statement::{Fixed, Statement},
+    },
     domain::{
         Result,
         task_stats::{Count, Depths, Percentiles, Recent, Stats, Throughput},
@@ -29,16 +32,19 @@ const ROWS: f64 = 50_000.0;
 struct CountUnfinished;
 
 impl Fixed for CountUnfinished {
-    // Three literals, three partial indexes.
-    const SQL: &'static str = "
+    const SQL: &'static str = concat!(
+        "
         with unfinished as (
-            (select status, task_type, queue from tasks where status = 'pending' limit $1)
+            (select status, task_type, queue from tasks where stage = 'due' limit $1)
             union all
-            (select status, task_type, queue from tasks where status in ('scheduled', 'retrying') limit $1)
+            (select status, task_type, queue from tasks where stage = 'waiting' limit $1)
             union all
-            (select status, task_type, queue from tasks where status = 'running' limit $1))
+            (select t.status, t.task_type, t.queue ",
+        running_tasks!(),
+        " limit $1))
         select status, task_type, queue, count(*)
-        from unfinished group by status, task_type, queue order by status, task_type, queue";
+        from unfinished group by status, task_type, queue order by status, task_type, queue"
+    );
     type Args = (BigInt,);
     type Row = (Text, Text, Text, BigInt);
 }
@@ -68,21 +74,21 @@ struct OldestDue;
 impl Fixed for OldestDue {
     const SQL: &'static str = "
         with recursive level as (
-            (select queue, priority from tasks where status = 'pending' order by queue, priority desc limit 1)
+            (select queue, priority from tasks where stage = 'due' order by queue, priority desc limit 1)
             union all
             select next.queue, next.priority from level, lateral (
                 (select 1 as rank, queue, priority from tasks
-                 where status = 'pending' and queue = level.queue and priority < level.priority
+                 where stage = 'due' and queue = level.queue and priority < level.priority
                  order by priority desc limit 1)
                 union all
                 (select 2, queue, priority from tasks
-                 where status = 'pending' and queue > level.queue order by queue, priority desc limit 1)
+                 where stage = 'due' and queue > level.queue order by queue, priority desc limit 1)
                 order by rank limit 1) next
         )
         select queue, max(extract(epoch from statement_timestamp() - run_at))::float8
         from (select * from level limit 2000) level, lateral (
             select run_at from tasks
-            where status = 'pending' and queue = level.queue and priority = level.priority
+            where stage = 'due' and queue = level.queue and priority = level.priority
             order by run_at limit 1) first
         group by queue";
     type Args = ();
@@ -148,13 +154,25 @@ async fn finished(connection: &mut AsyncPgConnection) -> Result<(Vec<Count>, boo
     Ok((counts.collect::<Result<_>>()?, estimated))
 }
 
+/// Statements that ended tasks within the last hour: the latest, until they make `$1` tasks.
+macro_rules! latest_endings {
+    () => {
+        "from (
+            select at, task_ids, sum(cardinality(task_ids)) over (order by id desc) - cardinality(task_ids) as after
+            from (select * from task_endings where at > statement_timestamp() - interval '1 hour'
+                order by id desc limit $1) latest
+        ) endings where after < $1"
+    };
+}
+
 struct CountRecent;
 
 impl Fixed for CountRecent {
-    const SQL: &'static str = "
-        select count(*), coalesce(extract(epoch from statement_timestamp() - min(finished_at)), 0)::float8
-        from (select finished_at from tasks where finished_at > statement_timestamp() - interval '1 hour'
-              order by finished_at desc limit $1) recent";
+    const SQL: &'static str = concat!(
+        "select coalesce(sum(cardinality(task_ids)), 0)::int8,
+            coalesce(extract(epoch from statement_timestamp() - min(at)), 0)::float8 ",
+        latest_endings!()
+    );
     type Args = (BigInt,);
     type Row = (BigInt, Double);
 }
@@ -172,17 +190,21 @@ async fn throughput(connection: &mut AsyncPgConnection) -> Result<Throughput> {
 struct MeasureRecent;
 
 impl Fixed for MeasureRecent {
-    const SQL: &'static str = "
+    const SQL: &'static str = concat!(
+        "
         with recent as (
             select task_type, status, extract(epoch from greatest(started_at - run_at, interval '0'))::float8 as wait,
                 extract(epoch from finished_at - started_at)::float8 as run
-            from tasks where finished_at > statement_timestamp() - interval '1 hour'
+            from (select unnest(task_ids) as id ",
+        latest_endings!(),
+        ") ended, lateral (select * from tasks where id = ended.id and finished_at is not null limit 1) t
             order by finished_at desc limit $1)
         select task_type, count(*), count(*) filter (where status = 'succeeded'),
             count(*) filter (where status = 'failed'), count(*) filter (where status = 'cancelled'),
             percentile_cont(array[0.5, 0.95, 0.99]) within group (order by wait),
             percentile_cont(array[0.5, 0.95, 0.99]) within group (order by run)
-        from recent group by grouping sets ((), (task_type)) order by task_type nulls first";
+        from recent group by grouping sets ((), (task_type)) order by task_type nulls first"
+    );
     type Args = (BigInt,);
     type Row = (
         Nullable<Text>,

@@ -21,7 +21,7 @@ use starter::{
     },
     db::queue::{self, Interference},
     domain::{
-        attempt::{Claim, Lease, WorkerId},
+        attempt::{Lease, WorkerId},
         task::NewTask,
     },
     tasks::{Context, Outcome, Registry, Stop, TaskType},
@@ -181,11 +181,10 @@ fn a_claim_whose_answer_was_lost_is_undone() {
             .database
             .sql(&format!("update tasks set cancel_requested_at = now() where id = '{cancelled}'"))
             .await;
-        let known = claimed.iter().map(Claim::leased).collect::<Vec<_>>();
-        assert_eq!(queue::hand_back_all_but(&mut connection, worker, &known).await.unwrap(), 0);
-        let former = known.iter().map(|(id, _)| (*id, Lease::draw())).collect::<Vec<_>>();
-        assert_eq!(queue::hand_back_all_but(&mut connection, WorkerId(4711), &former).await.unwrap(), 0);
-        assert_eq!(queue::hand_back_all_but(&mut connection, worker, &former).await.unwrap(), 2);
+        assert_eq!(queue::take_back(&mut connection, worker, &[lease]).await.unwrap(), 0);
+        assert_eq!(queue::take_back(&mut connection, WorkerId(4711), &[]).await.unwrap(), 0);
+        assert_eq!(queue::take_back(&mut connection, worker, &[Lease::draw()]).await.unwrap(), 2);
+        assert_eq!(workshop.rows("select 1 from task_claims").await.len(), 0);
         let row = workshop.row(id).await;
         assert_eq!(
             (&row["status"], &row["attempt"], &row["started_at"]),

@@ -290,6 +290,9 @@ impl World {
             let finished = matches!(task.status, "succeeded" | "failed" | "cancelled");
             assert_eq!(row["finished_at"].is_string(), finished);
         }
+        let unclaimed = "select t.id from tasks t where status = 'running' and not exists (
+            select from task_claims c where c.lease = t.lease and t.id = any(c.task_ids))";
+        assert!(rows(&mut self.connection, unclaimed).await.is_empty());
     }
 }
 

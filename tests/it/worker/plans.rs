@@ -17,12 +17,12 @@ use crate::support::db::TestDatabase;
 
 /// Mostly finished tasks, some of every other kind, as PostgreSQL's statistics know them.
 const FULL: &str = "
-    insert into tasks (id, task_type, status, max_attempts, timeout_secs, finished_at)
-    select gen_random_uuid(), 'noop', 'succeeded', 1, 1, now() - n * interval '1s' from generate_series(1, 30000) n;
+    insert into tasks (id, task_type, status, stage, max_attempts, timeout_secs, finished_at)
+    select gen_random_uuid(), 'noop', 'succeeded', null, 1, 1, now() - n * interval '1s' from generate_series(1, 30000) n;
     insert into tasks (id, task_type, max_attempts, timeout_secs)
     select gen_random_uuid(), 'noop', 3, 1 from generate_series(1, 5000) n;
-    insert into tasks (id, task_type, status, max_attempts, timeout_secs, run_at)
-    select gen_random_uuid(), 'noop', 'scheduled', 3, 1, now() + interval '1s' * (n - 1000)
+    insert into tasks (id, task_type, status, stage, max_attempts, timeout_secs, run_at)
+    select gen_random_uuid(), 'noop', 'scheduled', 'waiting', 3, 1, now() + interval '1s' * (n - 1000)
     from generate_series(1, 5000) n;
     analyze";
 
@@ -69,18 +69,25 @@ async fn use_every_statement(connection: &mut AsyncPgConnection, mode: &str) {
     assert_eq!(scanned(connection).await, 0, "stop, {mode}");
     assert_eq!(queue::hand_back(connection, &leased[150..]).await.unwrap().len(), 50);
     assert_eq!(scanned(connection).await, 0, "hand back, {mode}");
-    let known = claim(connection, worker).await[0].leased();
-    assert_eq!(queue::hand_back_all_but(connection, worker, &[known]).await.unwrap(), 199);
-    assert_eq!(scanned(connection).await, 0, "hand back what the worker does not know of, {mode}");
-    assert_eq!(queue::hand_back_all_but(connection, worker, &[]).await.unwrap(), 1);
+    let [known, over] = [claim(connection, worker).await[0].lease, leased[0].1];
+    claim(connection, worker).await;
+    assert_eq!(queue::take_back(connection, worker, &[known, over]).await.unwrap(), 200);
+    assert_eq!(scanned(connection).await, 0, "take back what the worker does not know of, {mode}");
+    queue::settle(connection, worker, &[over]).await.unwrap();
+    assert_eq!(queue::take_back(connection, worker, &[]).await.unwrap(), 200);
     queue::promote(connection, &["default".to_owned()], 100).await.unwrap();
     queue::promote_left_behind(connection, 100).await.unwrap();
     assert_eq!(scanned(connection).await, 0, "promote, {mode}");
     claim(connection, worker).await;
     queue::deregister(connection, worker).await.unwrap();
-    assert_eq!(queue::rescue(connection, 500).await.unwrap().len(), 200);
+    assert_eq!(queue::rescue(connection, 5).await.unwrap().len(), 200);
     assert_eq!(scanned(connection).await, 0, "rescue, {mode}");
-    assert_eq!(sweep::finished_tasks(connection, Duration::from_secs(20_000), 1_000).await.unwrap(), 1_000);
+    let (old, limit) = (Duration::from_secs(20_000), 1_000);
+    let step = sweep::finished_tasks(connection, old, None, limit).await.unwrap();
+    assert_eq!(step.deleted, 1_000);
+    assert!(
+        sweep::finished_tasks(connection, old, step.reached, limit).await.unwrap().reached > step.reached
+    );
     assert_eq!(scanned(connection).await, 0, "sweep, {mode}");
 }
 
@@ -154,7 +161,7 @@ async fn beside_a_long_transaction_a_claim_from_the_bookmark_does_not_step_over_
     let from = async |connection: &mut AsyncPgConnection, whence| {
         connection.batch_execute("begin").await.unwrap();
         let before = entries(connection).await;
-        let wanted = Wanted { queue: "default", task_types: &["noop"], at_most: 200, whence };
+        let wanted = Wanted { queue: "default", task_types: &["noop"], limited: None, at_most: 200, whence };
         let claims =
             queue::claim_from(connection, Plans::Fresh, worker, Lease::draw(), wanted).await.unwrap();
         let rows = entries(connection).await - before;
@@ -181,7 +188,7 @@ async fn plans_that_the_queues_connections_keep_serve_a_full_table_too() {
     let mut connection = pool.get().await.unwrap();
     let worker = register(&mut connection).await;
     let work = async |connection: &mut AsyncPgConnection, whence| {
-        let wanted = Wanted { queue: "default", task_types: &["noop"], at_most: 200, whence };
+        let wanted = Wanted { queue: "default", task_types: &["noop"], limited: None, at_most: 200, whence };
         let claims = queue::claim_from(connection, Plans::Kept, worker, Lease::draw(), wanted).await.unwrap();
         let done: Vec<_> = claims.iter().map(|claim| (claim.leased(), None)).collect();
         queue::succeed_by(connection, Plans::Kept, &done).await.unwrap().len()

@@ -103,8 +103,9 @@ fn a_worker_that_stops_takes_nothing_along_though_a_return_failed() {
         // What a claim took whose answer never came.
         let stray = workshop.enqueue(NewTask { when: When::After(3_600.0), ..noop(json!({})) }).await;
         let take = format!(
-            "update tasks set status = 'running', lease = 7, attempt = 1, started_at = now(),
-                worker_id = (select id from workers) where id = '{stray}'"
+            "update tasks set status = 'running', stage = null, lease = 7, attempt = 1, started_at = now(),
+                worker_id = (select id from workers) where id = '{stray}';
+            insert into task_claims (lease, worker_id, task_ids) select 7, id, array['{stray}'::uuid] from workers"
         );
         workshop.database.sql(&take).await;
         worker.live.ask(Drain { limit: Duration::ZERO }).await.unwrap();

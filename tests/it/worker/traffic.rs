@@ -54,17 +54,17 @@ fn workers_upkeep_and_bulk_acts_do_not_block_each_other() {
         let old = async |connection: &mut db::Connection| {
             let before = db::now(connection).await.unwrap();
             let which = tasks::Prune { statuses: vec![Status::Succeeded], before, task_type: None };
-            tasks::prune(connection, &which, 20).await.unwrap();
+            tasks::prune(connection, &which, None, 20).await.unwrap();
         };
         let kept = async |connection: &mut db::Connection| {
-            sweep::finished_tasks(connection, Duration::from_millis(300), 20).await.unwrap();
+            sweep::finished_tasks(connection, Duration::from_millis(300), None, 20).await.unwrap();
         };
         let lost = async |connection: &mut db::Connection| {
             // One worker is given up again and again.
             let gone = "delete from workers where id = (select min(id) from workers)";
             diesel_async::SimpleAsyncConnection::batch_execute(connection, gone).await.unwrap();
             queue::bury_workers(connection).await.unwrap();
-            queue::rescue(connection, 500).await.unwrap();
+            queue::rescue(connection, 20).await.unwrap();
             queue::promote(connection, &queues, 500).await.unwrap();
             queue::promote_left_behind(connection, 500).await.unwrap();
             tokio::time::sleep(Duration::from_millis(1_500)).await;

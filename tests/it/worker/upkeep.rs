@@ -181,8 +181,9 @@ fn two_who_fire_the_same_tick_make_one_task() {
 #[test]
 fn what_is_old_is_deleted_and_nothing_else() {
     in_workshop(async |workshop| {
-        let insert = "insert into tasks (id, task_type, max_attempts, timeout_secs, status, finished_at)
-            select gen_random_uuid(), 'noop', 1, 1, 'failed', now() - interval '1 hour' * n";
+        let insert =
+            "insert into tasks (id, task_type, max_attempts, timeout_secs, status, stage, finished_at)
+            select gen_random_uuid(), 'noop', 1, 1, 'failed', 'failed', now() - interval '1 hour' * n";
         workshop.database.sql(&format!("{insert} from generate_series(1, 48) n")).await;
         workshop
             .database
@@ -224,8 +225,8 @@ fn nobody_has_to_order_a_sweep() {
                 "insert into audit_log (id, actor_kind, action, outcome, at) values
                      (gen_random_uuid(), 'system', 'old', 'success', now() - interval '25 hours'),
                      (gen_random_uuid(), 'system', 'new', 'success', now());
-                 insert into tasks (id, task_type, max_attempts, timeout_secs, status, finished_at) values
-                     (gen_random_uuid(), 'noop', 1, 1, 'failed', now() - interval '25 hours')",
+                 insert into tasks (id, task_type, max_attempts, timeout_secs, status, stage, finished_at) values
+                     (gen_random_uuid(), 'noop', 1, 1, 'failed', 'failed', now() - interval '25 hours')",
             )
             .await;
         let often = Settings { sweep: Duration::from_millis(50), ..settings() };

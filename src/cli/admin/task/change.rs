@@ -111,13 +111,15 @@ pub(super) async fn prune(wanted: Old, desk: &Desk) -> Outcome {
     }
     confirm(&format!("Tasks that finished more than {older_than_hours} hours ago will be deleted."), yes)
         .await?;
-    let (mut connection, mut deleted) = (desk.connection().await?, 0);
+    let (mut connection, mut deleted, mut after) = (desk.connection().await?, 0, None);
     let before = db::now(&mut connection).await? - TimeDelta::hours(older_than_hours.into());
     let which = Prune { statuses, before, task_type };
     loop {
-        match acts::prune_tasks(&mut connection, &Actor::cli(), &which, STEP).await? {
-            0 => break,
-            some => deleted += some,
+        let gone = acts::prune_tasks(&mut connection, &Actor::cli(), &which, after, STEP).await?;
+        deleted += gone.len();
+        after = gone.into_iter().max();
+        if after.is_none() {
+            break;
         }
     }
     desk.output.data_or_text(&Pruned { deleted }, |_| format!("{deleted} tasks are deleted"))
