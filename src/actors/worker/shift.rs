@@ -23,8 +23,8 @@ use crate::{
 /// How long the tasks that are claimed ahead may keep this worker busy.
 const AHEAD: Duration = Duration::from_millis(200);
 /// Tasks that are claimed ahead for each that runs, at most: they suffer with it when the process is killed.
-const AHEAD_PER_SLOT: usize = 64;
-const AHEAD_AT_MOST: usize = 1_000;
+const AHEAD_PER_SLOT: usize = 128;
+const AHEAD_AT_MOST: usize = 2_000;
 /// Outcomes that wait to be written, at most; past it, nothing is claimed.
 const UNREPORTED_AT_MOST: usize = 5_000;
 
