@@ -16,10 +16,10 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, WrapFuture as _};
+use actix::{Actor, Context};
 use tokio::sync::{Notify, broadcast, watch};
 
-use super::{boottime::Boottime, memory::Memory, presence::Presence};
+use super::{boottime::Boottime, memory::Memory, presence::Presence, work::Work};
 use crate::{
     db::{Pool, Target},
     domain::Forget,
@@ -132,7 +132,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct ChangeFeed {
     feed: Feed,
-    work: Option<tokio::task::AbortHandle>,
+    work: Option<Work>,
 }
 
 impl ChangeFeed {
@@ -147,26 +147,9 @@ impl Actor for ChangeFeed {
 
     fn started(&mut self, context: &mut Self::Context) {
         let shared = Arc::clone(&self.feed.0);
-        let work = tokio::spawn(async move {
+        self.work = Some(Work::begin(context, async move {
             tokio::join!(heartbeat::beat(&shared), hearing::hear(&shared));
-        });
-        self.work = Some(work.abort_handle());
-        // It ends by a panic only: then the actor ends too, and the watchdog starts another.
-        context.spawn(
-            async move {
-                let _ended = work.await;
-            }
-            .into_actor(self)
-            .map(|(), _, context: &mut Self::Context| context.stop()),
-        );
-    }
-}
-
-impl Drop for ChangeFeed {
-    fn drop(&mut self) {
-        if let Some(work) = &self.work {
-            work.abort();
-        }
+        }));
     }
 }
 

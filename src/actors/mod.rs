@@ -25,4 +25,5 @@ pub mod task_events;
 pub mod threads;
 pub mod vital;
 pub mod watchdog;
+mod work;
 pub mod worker;

@@ -42,7 +42,7 @@ const WINDOW: i64 = 20_000;
 struct FinishedTasks;
 
 impl Fixed for FinishedTasks {
-    // In the order of the primary key: an index of times would be written for each task that ends, this is read once an hour.
+    // In the order of the primary key: an index of times would be written for each task that ends, this is read bit by bit.
     const SQL: &'static str = "
         with look as (
             select id, finished_at from tasks where id > $2 order by id limit $3
@@ -135,7 +135,7 @@ pub async fn vacuum_tasks(connection: &mut AsyncPgConnection) -> Result<bool> {
     if wanted {
         // Takes as long as it takes. Truncating would need a lock that stops everybody.
         connection.batch_execute("set statement_timeout = 0").await?;
-        let done = connection.batch_execute("vacuum (skip_locked, truncate off) tasks").await;
+        let done = connection.batch_execute("vacuum (skip_locked, truncate off) tasks, task_claims").await;
         connection.batch_execute("reset statement_timeout").await?;
         done?;
     }

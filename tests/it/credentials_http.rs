@@ -18,13 +18,6 @@ fn bare(site: &Site, path: &str) -> RequestBuilder {
     site.anonymous(Method::GET, path)
 }
 
-/// Everything of an answer but what tells one request from another.
-fn essence(told: &Told) -> (u16, Option<String>, Value) {
-    let mut body = told.json();
-    body["request_id"] = Value::Null;
-    (told.status, told.header("www-authenticate").map(str::to_owned), body)
-}
-
 fn fields(value: &Value) -> Vec<&str> {
     let mut fields: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
     fields.sort_unstable();
@@ -38,8 +31,10 @@ async fn whatever_is_wrong_with_a_credential_the_answer_is_the_same() {
     let anonymous = read(bare(&site, ME)).await;
     assert_eq!((anonymous.status, anonymous.code()), (401, "unauthenticated".to_owned()));
     assert_eq!(anonymous.header("www-authenticate"), Some("Bearer realm=\"starter\""));
-    let unknown = essence(&site.get(ME, SessionToken::generate().expose()).await);
-    assert_eq!(unknown.1.as_deref(), Some("Bearer realm=\"starter\", error=\"invalid_token\""));
+    let unknown = site.get(ME, SessionToken::generate().expose()).await;
+    let challenge = unknown.header("www-authenticate").map(str::to_owned);
+    let unknown = unknown.essence();
+    assert_eq!(challenge.as_deref(), Some("Bearer realm=\"starter\", error=\"invalid_token\""));
     let key = site.key(user, &[Permission::TasksRead]).await;
     let flipped = |text: &str| {
         let (start, last) = text.split_at(text.len() - 1);
@@ -57,18 +52,18 @@ async fn whatever_is_wrong_with_a_credential_the_answer_is_the_same() {
         ApiKeySecret::generate().expose().to_owned(),
         format!("key_{}", "0".repeat(36)),
     ] {
-        assert_eq!(essence(&site.get(ME, &bad).await), unknown, "{bad}");
+        assert_eq!(site.get(ME, &bad).await.essence(), unknown, "{bad}");
     }
     for line in ["Bearer", "Bearer ", "Basic dTpw", good.as_str()] {
         let told = read(bare(&site, ME).header("authorization", line)).await;
-        assert_eq!(essence(&told), unknown, "{line}");
+        assert_eq!(told.essence(), unknown, "{line}");
     }
     for line in [format!("bearer {good}"), format!("BEARER   {good}")] {
         assert_eq!(read(bare(&site, ME).header("authorization", line)).await.status, 200);
     }
     site.database.sql("update users set is_active = false").await;
-    assert_eq!(essence(&site.get(ME, &good).await), unknown);
-    assert_eq!(essence(&site.get(ME, &key).await), unknown);
+    assert_eq!(site.get(ME, &good).await.essence(), unknown);
+    assert_eq!(site.get(ME, &key).await.essence(), unknown);
 }
 
 #[actix_rt::test]
@@ -183,7 +178,7 @@ async fn people_see_and_end_their_own_sessions_only() {
     let path = format!("/api/v1/auth/sessions/{}", other.id);
     let refused = site.send(Method::DELETE, &path, &stranger).await;
     let missing = format!("/api/v1/auth/sessions/{}", uuid::Uuid::now_v7());
-    assert_eq!(essence(&refused), essence(&site.send(Method::DELETE, &missing, &stranger).await));
+    assert_eq!(refused.essence(), site.send(Method::DELETE, &missing, &stranger).await.essence());
     assert_eq!(refused.status, 404);
     assert_eq!(me(&site, other.token.expose()).await, 200);
     assert_eq!(site.send(Method::DELETE, &path, &token).await.status, 204);

@@ -65,13 +65,14 @@ fn every_actor_that_panics_is_replaced_and_the_process_is_ready_again() {
     actix_rt::System::new().block_on(async {
         let database = TestDatabase::create().await;
         let actors = start(&database).await;
-        let crashes: [Crashing<'_>; 7] = [
+        let crashes: [Crashing<'_>; 8] = [
             ("SessionStore", Box::new(|| actors.sessions.inject(Crash))),
             ("ApiKeyVerifier", Box::new(|| actors.api_keys.inject(Crash))),
             ("Accounts", Box::new(|| actors.accounts.inject(Crash))),
             ("TaskDispatcher", Box::new(|| actors.dispatcher.inject(Crash))),
             ("TaskWorker", Box::new(|| actors.worker.as_ref().unwrap().inject(Crash))),
             ("ChangeFeed", Box::new(|| actors.change_feed.inject(Crash))),
+            ("TaskEvents", Box::new(|| actors.task_events.inject(Crash))),
             ("Maintenance", Box::new(|| actors.maintenance.inject(Crash))),
         ];
         for (name, crash) in crashes {

@@ -18,6 +18,8 @@ use crate::{
 
 /// Rows deleted by one statement.
 const STEP: i64 = 1_000;
+/// Steps of a sweep that find no old task, after which it is enough for now: the table is gone through bit by bit.
+const IDLE_STEPS: usize = 5;
 /// Between two steps, so that others get their turn at the disk.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -61,7 +63,7 @@ pub(super) async fn keep_small(upkeep: Upkeep) {
     loop {
         let wait = upkeep.0.settings.sweep.mul_f64(0.5 + rand::random::<f64>());
         tokio::time::sleep(wait).await;
-        match upkeep.sweep_all().await {
+        match upkeep.sweep(IDLE_STEPS).await {
             Ok(swept) if swept == Swept::default() => {}
             Ok(swept) => log::info!(swept:? = swept; "old things were deleted"),
             Err(error) => log::warn!(error:% = error; "old things could not be deleted"),
@@ -90,8 +92,14 @@ impl Upkeep {
     /// # Errors
     /// As the database tells, at the first step that fails.
     pub async fn sweep_all(&self) -> Result<Swept> {
+        self.0.tasks_seen.lock().await.take();
+        self.sweep(usize::MAX).await
+    }
+
+    /// As [`Upkeep::sweep_all`], but goes on through the tasks where it was the last time, until so many steps found nothing.
+    async fn sweep(&self, idle_steps: usize) -> Result<Swept> {
         Ok(Swept {
-            tasks: self.sweep_tasks().await?,
+            tasks: self.sweep_tasks(idle_steps).await?,
             sessions: self.sweep_one(Old::Sessions).await?,
             one_time_tokens: self.sweep_one(Old::OneTimeTokens).await?,
             idempotency_keys: self.sweep_one(Old::IdempotencyKeys).await?,
@@ -103,21 +111,24 @@ impl Upkeep {
         })
     }
 
-    async fn sweep_tasks(&self) -> Result<usize> {
-        let (mut all, mut after) = (0, None);
+    async fn sweep_tasks(&self, idle_steps: usize) -> Result<usize> {
+        let mut seen = self.0.tasks_seen.lock().await;
+        let (mut all, mut idle) = (0, 0);
         loop {
+            let after = *seen;
             let mut connection = self.0.pool.get().await?;
             let step = connection.transaction(async |connection| {
-                if turn::take(connection, Turn::Sweep).await? {
-                    db::sweep::finished_tasks(connection, self.0.settings.tasks, after, STEP).await
-                } else {
-                    Ok(db::sweep::Step { deleted: 0, reached: None })
+                if !turn::take(connection, Turn::Sweep).await? {
+                    return Ok(None);
                 }
+                let older_than = self.0.settings.tasks;
+                Ok::<_, Error>(Some(db::sweep::finished_tasks(connection, older_than, after, STEP).await?))
             });
-            let done: db::sweep::Step = step.await?;
+            let Some(done) = step.await? else { return Ok(all) };
             all += done.deleted;
-            after = done.reached;
-            if after.is_none() {
+            idle += usize::from(done.deleted == 0);
+            *seen = done.reached;
+            if seen.is_none() || idle >= idle_steps {
                 return Ok(all);
             }
             drop(connection);

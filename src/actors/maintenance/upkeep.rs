@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use crate::{
     config::Config,
     db::Pool,
+    domain::TaskId,
     tasks::{Registry, files::Files},
 };
 
@@ -59,6 +60,8 @@ pub(super) struct Inner {
     pub(super) registry: Registry,
     pub(super) files: Option<Files>,
     pub(super) settings: Settings,
+    /// Up to where the tasks have been looked through for old ones.
+    pub(super) tasks_seen: tokio::sync::Mutex<Option<TaskId>>,
 }
 
 impl fmt::Debug for Upkeep {
@@ -70,6 +73,6 @@ impl fmt::Debug for Upkeep {
 impl Upkeep {
     /// Of this database, of the schedules of types that are in `registry`, and of these files.
     pub fn new(pool: Pool, registry: Registry, files: Option<Files>, settings: Settings) -> Self {
-        Self(Arc::new(Inner { pool, registry, files, settings }))
+        Self(Arc::new(Inner { pool, registry, files, settings, tasks_seen: tokio::sync::Mutex::default() }))
     }
 }

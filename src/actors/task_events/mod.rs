@@ -17,14 +17,11 @@ use std::{
     time::Duration,
 };
 
-use actix::{
-    Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message,
-    WrapFuture as _,
-};
+use actix::{Actor, Context, Handler, Message};
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 pub use self::listener::{Listening, News};
-use super::{change_feed::Feed, reply::Answer};
+use super::{change_feed::Feed, reply::Answer, work::Work};
 use crate::{
     db::Pool,
     domain::{
@@ -98,7 +95,7 @@ impl fmt::Debug for Events {
 #[derive(Debug)]
 pub struct TaskEvents {
     events: Events,
-    work: Option<tokio::task::AbortHandle>,
+    work: Option<Work>,
 }
 
 impl TaskEvents {
@@ -113,24 +110,7 @@ impl Actor for TaskEvents {
 
     fn started(&mut self, context: &mut Self::Context) {
         let shared = Arc::clone(&self.events.0);
-        let work = tokio::spawn(async move { hub::run(&shared).await });
-        self.work = Some(work.abort_handle());
-        // It ends by a panic only: then the actor ends too, and the watchdog starts another.
-        context.spawn(
-            async move {
-                let _ended = work.await;
-            }
-            .into_actor(self)
-            .map(|(), _, context: &mut Self::Context| context.stop()),
-        );
-    }
-}
-
-impl Drop for TaskEvents {
-    fn drop(&mut self) {
-        if let Some(work) = &self.work {
-            work.abort();
-        }
+        self.work = Some(Work::begin(context, async move { hub::run(&shared).await }));
     }
 }
 

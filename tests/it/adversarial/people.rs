@@ -7,7 +7,7 @@ use starter::{
     domain::{Email, UserId, letter::Purpose, token::OneTimeToken},
 };
 
-use super::{NOBODY, OTHER, essence, refused};
+use super::{NOBODY, OTHER, refused};
 use crate::support::{
     people::PASSWORD,
     site::{Site, read},
@@ -38,11 +38,11 @@ async fn every_refused_log_in_is_the_same_answer_to_the_last_header() {
              update users set password_hash = 'x' where username = 'carol'",
         )
         .await;
-    let wrong = essence(&site.enter("alice", OTHER).await);
+    let wrong = site.enter("alice", OTHER).await.essence();
     assert_eq!(wrong.0, 401);
     let (long, longer) = ("n".repeat(200), "n".repeat(1_000));
     for name in ["bobby", "carol", "nobody", &long, &longer, "nobody@example.com"] {
-        assert_eq!(essence(&site.enter(name, PASSWORD).await), wrong, "{name}");
+        assert_eq!(site.enter(name, PASSWORD).await.essence(), wrong, "{name}");
     }
 }
 

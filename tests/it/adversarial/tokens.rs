@@ -9,7 +9,7 @@ use starter::domain::{
     token::{OneTimeToken, SessionToken},
 };
 
-use super::{NOBODY, essence, refused};
+use super::{NOBODY, refused};
 use crate::support::{
     people::PASSWORD,
     site::{Site, read},
@@ -22,7 +22,7 @@ async fn what_the_database_holds_of_a_credential_is_none() {
     let site = Site::open().await;
     let (user, good) = site.log_in("alice", "user").await;
     let key = site.key(user, &[Permission::TasksRead]).await;
-    let unknown = essence(&site.get(ME, SessionToken::generate().expose()).await);
+    let unknown = site.get(ME, SessionToken::generate().expose()).await.essence();
     let hash = SessionToken::parse(&good).unwrap().hash();
     let hexed: String = hash.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     let id = |told: serde_json::Value| told["credential"]["id"].as_str().unwrap().to_owned();
@@ -32,7 +32,7 @@ async fn what_the_database_holds_of_a_credential_is_none() {
         hexed,
         format!("sess_{}", URL_SAFE_NO_PAD.encode(hash.as_bytes())),
     ] {
-        assert_eq!(essence(&site.get(ME, &bad).await), unknown, "{bad}");
+        assert_eq!(site.get(ME, &bad).await.essence(), unknown, "{bad}");
     }
 }
 
@@ -112,6 +112,6 @@ async fn what_is_not_ones_own_is_not_told_from_what_is_not_there() {
         };
         let (there, nowhere) = (ask(owned).await, ask(NOBODY).await);
         assert!([403, 404].contains(&there.status), "{method} {path}: {there:?}");
-        assert_eq!(essence(&there), essence(&nowhere), "{method} {path}");
+        assert_eq!(there.essence(), nowhere.essence(), "{method} {path}");
     }
 }

@@ -4,6 +4,7 @@ mod crowd;
 mod faults;
 mod kill;
 mod listeners;
+mod moments;
 mod revocation;
 mod soak;
 mod stop;

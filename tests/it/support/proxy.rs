@@ -1,7 +1,13 @@
 //! A proxy before the database, whose clients can be cut off while the server hears nothing of it: as when a cable is
 //! pulled, the server carries out what it was told, and nobody is told that it did.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use tempfile::TempDir;
 use tokio::{
@@ -16,6 +22,7 @@ pub(crate) struct Proxy {
     /// Of the database through the proxy.
     url: String,
     cuts: watch::Sender<u32>,
+    away: Arc<AtomicBool>,
     _folder: TempDir,
 }
 
@@ -30,15 +37,19 @@ impl Proxy {
         };
         let server = server.join(SOCKET);
         let (cuts, cut) = watch::channel(0);
+        let away = Arc::new(AtomicBool::new(false));
+        let nobody_there = Arc::clone(&away);
         tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                tokio::spawn(pass_on(client, server.clone(), cut.clone()));
+                if !nobody_there.load(Ordering::Relaxed) {
+                    tokio::spawn(pass_on(client, server.clone(), cut.clone()));
+                }
             }
         });
         let place = folder.path().to_str().unwrap().replace('/', "%2F");
         let url = format!("postgresql://starter@{place}/{}", config.get_dbname().unwrap());
-        Self { url, cuts, _folder: folder }
+        Self { url, cuts, away, _folder: folder }
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -48,6 +59,16 @@ impl Proxy {
     /// Cuts off all clients that are connected now.
     pub(crate) fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Cuts off all clients and lets none in, until [`Proxy::come_back`].
+    pub(crate) fn go_away(&self) {
+        self.away.store(true, Ordering::Relaxed);
+        self.cut();
+    }
+
+    pub(crate) fn come_back(&self) {
+        self.away.store(false, Ordering::Relaxed);
     }
 }
 

@@ -60,6 +60,18 @@ impl Told {
         self.json()["code"].as_str().unwrap_or_else(|| panic!("no problem: {self:?}")).to_owned()
     }
 
+    /// What one answer can be told from another by.
+    pub(crate) fn essence(&self) -> (u16, Vec<(String, String)>, Value) {
+        let mut body = self.json();
+        body["request_id"] = Value::Null;
+        let of_each = |name: &str| ["date", "x-request-id"].contains(&name);
+        let kept = self.headers.iter().filter(|(name, _)| !of_each(name.as_str()));
+        let mut headers: Vec<_> =
+            kept.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+        headers.sort();
+        (self.status, headers, body)
+    }
+
     /// The fields that a 422 names.
     pub(crate) fn fields(&self) -> Vec<String> {
         assert_eq!((self.status, self.code().as_str()), (422, "validation_failed"), "{self:?}");

@@ -13,12 +13,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use starter::{
-    actors::{
-        live::{Live, Reach},
-        maintenance::{Maintenance, Settings as Keep, Upkeep},
-        threads::Thread,
-        worker::{Drain, Settings},
-    },
+    actors::worker::{Drain, Settings},
     db::queue::{self, Interference},
     domain::{
         attempt::{Lease, WorkerId},
@@ -28,7 +23,7 @@ use starter::{
 };
 use tokio::sync::Semaphore;
 
-use super::workshop::{PATIENCE, Workshop, in_workshop, noop, quick, task};
+use super::workshop::{PATIENCE, in_workshop, noop, quick, task};
 use crate::support::eventually;
 
 static DOOR: Semaphore = Semaphore::const_new(0);
@@ -77,16 +72,6 @@ fn short_lease() -> Settings {
     Settings { lease: Duration::from_secs(2), ..quick() }
 }
 
-async fn maintenance(workshop: &Workshop) -> Live<Maintenance> {
-    let day = Duration::from_secs(86_400);
-    let look = Duration::from_millis(50);
-    let keep = Keep { look, sweep: day, vacuum: day, tasks: day, audit: day, throttle: day };
-    let upkeep = Upkeep::new(workshop.pool().await, registry(), None, keep);
-    let thread = Thread::start("upkeep", &workshop.runtime);
-    let reach = Reach { name: "Maintenance", capacity: 16, patience: Duration::from_secs(5) };
-    Live::start(reach, &thread, &workshop.alarm, move || Maintenance::on(&upkeep))
-}
-
 #[test]
 fn what_a_worker_reports_of_a_task_that_was_taken_from_it_is_thrown_away() {
     in_workshop(async |workshop| {
@@ -95,7 +80,7 @@ fn what_a_worker_reports_of_a_task_that_was_taken_from_it_is_thrown_away() {
         workshop.until(id, "running").await;
         // As if it had been silent for too long.
         workshop.database.sql("delete from workers").await;
-        let _maintenance = maintenance(&workshop).await;
+        let _maintenance = workshop.maintenance().await;
         let row = workshop.finished(id).await;
         assert_eq!(row["result"], json!({"by": "x", "attempt": 2}));
         // The first attempt was dropped, or ends now, and its outcome is refused.
@@ -116,7 +101,7 @@ fn what_a_worker_reports_of_a_task_that_was_taken_from_it_is_thrown_away() {
 #[test]
 fn a_worker_gives_signs_of_life_also_while_it_drains() {
     in_workshop(async |workshop| {
-        let _maintenance = maintenance(&workshop).await;
+        let _maintenance = workshop.maintenance().await;
         let worker = workshop.worker(registry(), short_lease()).await;
         let id = workshop.enqueue(noop(json!({"sleep_ms": 5_000}))).await;
         workshop.until(id, "running").await;
@@ -243,7 +228,7 @@ mod faults {
     #[test]
     fn when_the_actor_dies_its_tasks_go_on_and_its_successor_takes_over() {
         in_workshop(async |workshop| {
-            let _maintenance = maintenance(&workshop).await;
+            let _maintenance = workshop.maintenance().await;
             let worker = workshop.worker(registry(), short_lease()).await;
             let running = workshop.enqueue(noop(json!({"sleep_ms": 1_000}))).await;
             workshop.until(running, "running").await;

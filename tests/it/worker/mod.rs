@@ -1,6 +1,8 @@
 //! The worker: real tasks, a real database, the real actor.
 
+mod claims;
 mod files;
+mod late;
 mod lease;
 mod life;
 mod model;

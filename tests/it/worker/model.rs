@@ -42,6 +42,11 @@ enum Step {
     HandBack {
         claim: usize,
     },
+    /// A worker does not know of this claim, which may be its own.
+    TakeBack {
+        worker: usize,
+        claim: usize,
+    },
     Die {
         worker: usize,
     },
@@ -71,6 +76,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => any_one.clone().prop_map(|claim| Step::Succeed { claim }),
         4 => (any_one.clone(), how).prop_map(|(claim, how)| Step::Stop { claim, how }),
         1 => any_one.clone().prop_map(|claim| Step::HandBack { claim }),
+        1 => (0..WORKERS, any_one.clone()).prop_map(|(worker, claim)| Step::TakeBack { worker, claim }),
         1 => (0..WORKERS).prop_map(|worker| Step::Die { worker }),
         1 => Just(Step::Rescue),
         2 => Just(Step::Promote),
@@ -92,6 +98,15 @@ struct Task {
     history: usize,
 }
 
+impl Task {
+    /// As if it had not been claimed.
+    fn unclaim(&mut self) {
+        self.attempt -= 1;
+        self.lease = None;
+        self.status = if self.called_off { "cancelled" } else { "pending" };
+    }
+}
+
 struct World {
     connection: AsyncPgConnection,
     tasks: HashMap<TaskId, Task>,
@@ -103,7 +118,7 @@ struct World {
 
 impl World {
     async fn new(database: &TestDatabase) -> Self {
-        database.sql("truncate tasks; delete from workers").await;
+        database.sql("truncate tasks, task_claims; delete from workers").await;
         let connection = database.connection().await;
         let mut world = Self {
             connection,
@@ -163,11 +178,10 @@ impl World {
                 let held = self.held(leased);
                 assert_eq!(written.len(), usize::from(held.is_some()));
                 if let Some(task) = held {
-                    task.attempt -= 1;
-                    task.lease = None;
-                    task.status = if task.called_off { "cancelled" } else { "pending" };
+                    task.unclaim();
                 }
             }
+            Step::TakeBack { worker, claim } => self.take_back(worker, claim).await,
             Step::Die { worker } => {
                 let id = self.workers[worker].take().unwrap();
                 queue::deregister(&mut self.connection, id).await.unwrap();
@@ -225,6 +239,16 @@ impl World {
             assert_eq!((claim.attempt, claim.retry_count), (task.attempt, task.retry_count));
             self.claims.push((claim.leased(), worker));
         }
+    }
+
+    async fn take_back(&mut self, worker: usize, claim: usize) {
+        let Some(((_, unknown), holder)) = Self::pick(&self.claims, claim) else { return };
+        let own = self.claims.iter().filter(|(_, holder)| *holder == worker).map(|((_, lease), _)| *lease);
+        let known: Vec<Lease> = own.filter(|lease| *lease != unknown).collect();
+        let id = self.workers[worker].unwrap();
+        let taken = queue::take_back(&mut self.connection, id, &known).await.unwrap();
+        let of_it = self.tasks.values_mut().filter(|task| holder == worker && task.lease == Some(unknown.0));
+        assert_eq!(taken, of_it.map(Task::unclaim).count());
     }
 
     async fn stop(&mut self, claim: usize, how: Stopped) {

@@ -36,6 +36,33 @@ async fn enqueue(workshop: &Workshop) -> Vec<TaskId> {
     ids
 }
 
+async fn retry_failed(connection: &mut db::Connection) {
+    let before = db::now(connection).await.unwrap();
+    let which = tasks::Failed { before, task_type: None, queue: None };
+    tasks::retry_failed(connection, &which, 50).await.unwrap();
+}
+
+async fn prune(connection: &mut db::Connection) {
+    let before = db::now(connection).await.unwrap();
+    let which = tasks::Prune { statuses: vec![Status::Succeeded], before, task_type: None };
+    tasks::prune(connection, &which, None, 20).await.unwrap();
+}
+
+async fn sweep_old(connection: &mut db::Connection) {
+    sweep::finished_tasks(connection, Duration::from_millis(300), None, 20).await.unwrap();
+}
+
+async fn lose_a_worker(connection: &mut db::Connection) {
+    // One worker is given up again and again.
+    let gone = "delete from workers where id = (select min(id) from workers)";
+    diesel_async::SimpleAsyncConnection::batch_execute(connection, gone).await.unwrap();
+    queue::bury_workers(connection).await.unwrap();
+    queue::rescue(connection, 20).await.unwrap();
+    queue::promote(connection, &["default".to_owned()], 500).await.unwrap();
+    queue::promote_left_behind(connection, 500).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+}
+
 #[test]
 fn workers_upkeep_and_bulk_acts_do_not_block_each_other() {
     in_workshop(async |workshop| {
@@ -45,30 +72,6 @@ fn workers_upkeep_and_bulk_acts_do_not_block_each_other() {
             workshop.worker(Registry::builtin(), quick()).await,
         ];
         let over = Cell::new(false);
-        let queues = ["default".to_owned()];
-        let failed = async |connection: &mut db::Connection| {
-            let before = db::now(connection).await.unwrap();
-            let which = tasks::Failed { before, task_type: None, queue: None };
-            tasks::retry_failed(connection, &which, 50).await.unwrap();
-        };
-        let old = async |connection: &mut db::Connection| {
-            let before = db::now(connection).await.unwrap();
-            let which = tasks::Prune { statuses: vec![Status::Succeeded], before, task_type: None };
-            tasks::prune(connection, &which, None, 20).await.unwrap();
-        };
-        let kept = async |connection: &mut db::Connection| {
-            sweep::finished_tasks(connection, Duration::from_millis(300), None, 20).await.unwrap();
-        };
-        let lost = async |connection: &mut db::Connection| {
-            // One worker is given up again and again.
-            let gone = "delete from workers where id = (select min(id) from workers)";
-            diesel_async::SimpleAsyncConnection::batch_execute(connection, gone).await.unwrap();
-            queue::bury_workers(connection).await.unwrap();
-            queue::rescue(connection, 20).await.unwrap();
-            queue::promote(connection, &queues, 500).await.unwrap();
-            queue::promote_left_behind(connection, 500).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(1_500)).await;
-        };
         let mut turn = ids.iter().cycle();
         let called_off = async |connection: &mut db::Connection| {
             // Most are over, or gone.
@@ -81,10 +84,10 @@ fn workers_upkeep_and_bulk_acts_do_not_block_each_other() {
         };
         tokio::join!(
             work,
-            again(&workshop, &over, failed),
-            again(&workshop, &over, old),
-            again(&workshop, &over, kept),
-            again(&workshop, &over, lost),
+            again(&workshop, &over, retry_failed),
+            again(&workshop, &over, prune),
+            again(&workshop, &over, sweep_old),
+            again(&workshop, &over, lose_a_worker),
             again(&workshop, &over, called_off),
         );
         // A server process counts them when it ends, or after a second.

@@ -4,41 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 use starter::{
-    actors::{
-        live::{Live, Reach},
-        maintenance::{Maintenance, Settings, Upkeep},
-        threads::Thread,
-    },
+    actors::maintenance::{Settings, Upkeep},
     db::queue,
     domain::attempt::Lease,
     tasks::{Registry, Services, files::Files},
 };
 
-use super::workshop::{PATIENCE, Workshop, in_workshop, noop, quick, task};
+use super::workshop::{PATIENCE, Workshop, in_workshop, noop, quick, task, upkeep_settings};
 use crate::support::eventually;
 
-const DAY: Duration = Duration::from_secs(86_400);
-
-fn settings() -> Settings {
-    Settings {
-        look: Duration::from_millis(50),
-        sweep: Duration::from_secs(3600),
-        vacuum: Duration::from_secs(3600),
-        tasks: DAY,
-        audit: DAY,
-        throttle: DAY,
-    }
-}
-
 async fn upkeep(workshop: &Workshop, files: Option<Files>) -> Upkeep {
-    Upkeep::new(workshop.pool().await, Registry::builtin(), files, settings())
-}
-
-async fn maintenance(workshop: &Workshop) -> Live<Maintenance> {
-    let upkeep = upkeep(workshop, None).await;
-    let thread = Thread::start("upkeep", &workshop.runtime);
-    let reach = Reach { name: "Maintenance", capacity: 16, patience: Duration::from_secs(5) };
-    Live::start(reach, &thread, &workshop.alarm, move || Maintenance::on(&upkeep))
+    Upkeep::new(workshop.pool().await, Registry::builtin(), files, upkeep_settings())
 }
 
 /// A worker that claims everything and is never heard of again.
@@ -56,7 +32,7 @@ fn a_lost_workers_task_is_run_by_another() {
     in_workshop(async |workshop| {
         let id = workshop.enqueue(noop(json!({}))).await;
         claim_and_die(&workshop).await;
-        let _maintenance = maintenance(&workshop).await;
+        let _maintenance = workshop.maintenance().await;
         let _worker = workshop.worker(Registry::builtin(), quick()).await;
         let row = workshop.finished(id).await;
         assert_eq!(
@@ -73,7 +49,7 @@ fn a_task_that_outlives_three_workers_is_poison() {
         let mut poison = noop(json!({}));
         poison.max_attempts = 100;
         let id = workshop.enqueue(poison).await;
-        let _maintenance = maintenance(&workshop).await;
+        let _maintenance = workshop.maintenance().await;
         for _ in 0..3 {
             workshop.database.sql("update tasks set run_at = now() where status = 'retrying'").await;
             workshop.until(id, "pending").await;
@@ -96,7 +72,7 @@ fn a_lost_workers_task_that_was_called_off_is_cancelled_and_one_without_attempts
         claim_and_die(&workshop).await;
         let cancel = format!("update tasks set cancel_requested_at = now() where id = '{called_off}'");
         workshop.database.sql(&cancel).await;
-        let _maintenance = maintenance(&workshop).await;
+        let _maintenance = workshop.maintenance().await;
         assert_eq!(workshop.finished(called_off).await["status"], "cancelled");
         assert_eq!(workshop.finished(last).await["status"], "failed");
     });
@@ -110,7 +86,7 @@ fn a_task_of_a_queue_that_nobody_serves_becomes_pending_all_the_same() {
         lonely.when = starter::domain::task::When::After(0.1);
         let id = workshop.enqueue(lonely).await;
         assert_eq!(workshop.row(id).await["status"], "scheduled");
-        let _maintenance = maintenance(&workshop).await;
+        let _maintenance = workshop.maintenance().await;
         workshop.until(id, "pending").await;
     });
 }
@@ -133,7 +109,7 @@ fn each_tick_makes_one_task_with_any_number_of_processes() {
             .await;
         let mut crew = Vec::new();
         for _ in 0..4 {
-            crew.push(maintenance(&workshop).await);
+            crew.push(workshop.maintenance().await);
         }
         let made = "select run_at, payload, schedule_id from tasks order by run_at";
         eventually(PATIENCE, async || workshop.rows(made).await.len() >= 4).await;
@@ -153,7 +129,7 @@ fn missed_ticks_are_left_out_or_made_up_for_once() {
         add_schedule(&workshop, "makes up", "noop", "run_once", "now() - interval '1 day'").await;
         add_schedule(&workshop, "by plain SQL", "noop", "skip", "null").await;
         add_schedule(&workshop, "of another version", "of.tomorrow", "skip", "now() - interval '1 s'").await;
-        let _maintenance = maintenance(&workshop).await;
+        let _maintenance = workshop.maintenance().await;
         let ahead = "select name from schedules where next_run_at > now()";
         eventually(PATIENCE, async || workshop.rows(ahead).await.len() == 3).await;
         let made = "select s.name from tasks t join schedules s on s.id = t.schedule_id";
@@ -208,7 +184,7 @@ fn what_is_old_is_deleted_and_nothing_else() {
         assert_eq!((swept.tasks, swept.task_events, swept.audit_log, swept.files), (25, 1, 1, 0));
         assert_eq!(workshop.rows("select 1 from tasks").await.len(), 24);
         assert_eq!(workshop.rows("select 1 from task_attempts").await.len(), 23);
-        let short = Settings { tasks: Duration::ZERO, ..settings() };
+        let short = Settings { tasks: Duration::ZERO, ..upkeep_settings() };
         let files = Some(Files::new(directory.path().to_owned()));
         let upkeep = Upkeep::new(workshop.pool().await, Registry::builtin(), files, short);
         assert_eq!(upkeep.sweep_all().await.unwrap().files, 1);
@@ -229,11 +205,9 @@ fn nobody_has_to_order_a_sweep() {
                      (gen_random_uuid(), 'noop', 1, 1, 'failed', 'failed', now() - interval '25 hours')",
             )
             .await;
-        let often = Settings { sweep: Duration::from_millis(50), ..settings() };
+        let often = Settings { sweep: Duration::from_millis(50), ..upkeep_settings() };
         let upkeep = Upkeep::new(workshop.pool().await, Registry::builtin(), None, often);
-        let thread = Thread::start("upkeep", &workshop.runtime);
-        let reach = Reach { name: "Maintenance", capacity: 16, patience: Duration::from_secs(5) };
-        let _maintenance = Live::start(reach, &thread, &workshop.alarm, move || Maintenance::on(&upkeep));
+        let _maintenance = workshop.maintenance_on(upkeep);
         let left = "select action as it from audit_log union all select id::text from tasks";
         eventually(PATIENCE, async || workshop.rows(left).await == [json!({"it": "new"})]).await;
     });

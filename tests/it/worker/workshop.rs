@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use starter::{
     actors::{
         live::{Live, Reach},
+        maintenance::{self, Maintenance, Upkeep},
         threads::Thread,
         worker::{Settings, Shift, TaskWorker},
     },
@@ -56,6 +57,13 @@ pub(crate) fn quick() -> Settings {
         poll: Duration::from_millis(50),
         lease: Duration::from_secs(30),
     }
+}
+
+/// Looks often, and deletes and vacuums on demand only.
+pub(crate) fn upkeep_settings() -> maintenance::Settings {
+    let [hour, day] = [3_600, 86_400].map(Duration::from_secs);
+    let look = Duration::from_millis(50);
+    maintenance::Settings { look, sweep: hour, vacuum: hour, tasks: day, audit: day, throttle: day }
 }
 
 pub(crate) fn task(task_type: &str, payload: Value) -> NewTask {
@@ -128,6 +136,17 @@ impl Workshop {
             move || TaskWorker::on(&shift)
         });
         Worker { shift, live }
+    }
+
+    /// What looks after the queue, every 50 ms.
+    pub(crate) async fn maintenance(&self) -> Live<Maintenance> {
+        self.maintenance_on(Upkeep::new(self.pool().await, Registry::builtin(), None, upkeep_settings()))
+    }
+
+    pub(crate) fn maintenance_on(&self, upkeep: Upkeep) -> Live<Maintenance> {
+        let thread = Thread::start("upkeep", &self.runtime);
+        let reach = Reach { name: "Maintenance", capacity: 16, patience: Duration::from_secs(5) };
+        Live::start(reach, &thread, &self.alarm, move || Maintenance::on(&upkeep))
     }
 
     pub(crate) async fn enqueue(&self, task: NewTask) -> TaskId {

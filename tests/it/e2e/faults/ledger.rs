@@ -116,9 +116,11 @@ pub(super) async fn until_all_have_ended(connection: &mut AsyncPgConnection) {
     until(connection, left, 0, LONG * 2).await;
 }
 
-/// Those who were killed are not taken for alive for longer than their leases.
+/// Those who were killed are not taken for alive for longer than their leases, and nobody holds what has ended.
 pub(super) async fn until_the_dead_are_buried(connection: &mut AsyncPgConnection) {
     until(connection, "select format('%s of %s', id, pid) as told from workers", WORKERS, LONG).await;
+    until(connection, "select format('%s of worker %s', lease, worker_id) as told from task_claims", 0, LONG)
+        .await;
 }
 
 pub(super) async fn audit(connection: &mut AsyncPgConnection, accepted: &Accepted) {

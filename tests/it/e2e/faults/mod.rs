@@ -62,7 +62,7 @@ fn number(variable: &str) -> Option<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_dies_every_accepted_task_ends_once_and_every_attempt_is_explained() {
-    let seconds = number("STARTER_FAULT_SECS").unwrap_or(60);
+    let seconds = number("STARTER_FAULT_SECS").unwrap_or(120);
     let seed = number("STARTER_FAULT_SEED").unwrap_or_else(rand::random);
     eprintln!("{seconds} s of faults, STARTER_FAULT_SEED={seed}");
 
