@@ -50,10 +50,25 @@ impl Site {
         Running::spawn("worker", self.proxy.url(), &SETTINGS)
     }
 
+    fn restart_those_that_never_began(&self) {
+        for worker in self.workers.lock().unwrap().iter_mut() {
+            if let Some(status) = worker.child.try_wait().unwrap() {
+                let log = worker.log();
+                assert!(never_began(status.code(), &log), "{status:?}: {log}");
+                *worker = self.new_worker();
+            }
+        }
+    }
+
     /// `None` while the database is away.
     async fn connection(&self) -> Option<AsyncPgConnection> {
         connect(self.cluster.url()).await
     }
+}
+
+/// It was started while the database was away, and gave up: whoever started it would do so again.
+fn never_began(code: Option<i32>, log: &str) -> bool {
+    code == Some(1) && log.contains("database is unavailable") && !log.contains("the worker is registered")
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -92,8 +107,10 @@ async fn whatever_dies_every_accepted_task_ends_once_and_every_attempt_is_explai
     }
 
     site.server().until_ready().await;
+    site.restart_those_that_never_began();
     let mut connection = site.connection().await.unwrap();
     ledger::until_all_have_ended(&mut connection).await;
+    site.restart_those_that_never_began();
     ledger::audit(&mut connection, &accepted).await;
     ledger::until_the_dead_are_buried(&mut connection).await;
     let counts = ledger::counts(&mut connection).await;
