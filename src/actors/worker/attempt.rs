@@ -77,7 +77,10 @@ async fn attempt(shift: Shift, claim: Box<Claim>, payload: Value, context: Conte
     if let Some(progress) = left.unwritten_progress() {
         Box::pin(shift.write_progress(&[(leased, progress)])).await;
     }
-    shift.report(leased, worker_id, ending).await;
+    match ending {
+        Ending::Succeeded(result) => shift.succeeded(leased, worker_id, result),
+        stopped => Box::pin(shift.report(leased, worker_id, stopped)).await,
+    }
 }
 
 /// Runs the handler until it ends, its time is up, or it was told to stop and did not.

@@ -29,6 +29,7 @@ mod drain;
 mod fetch;
 mod figures;
 mod lease;
+mod outbox;
 mod outfit;
 mod rate;
 mod report;

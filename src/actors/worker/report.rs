@@ -1,4 +1,5 @@
-//! Writing down what became of attempts: whatever ends while a statement is under way goes into the next one.
+//! Writing down what became of attempts, until it is written or the task is somebody else's: whatever ends while a
+//! statement is under way goes into the next one. Successes come here only when they could not be written at once.
 
 use std::{
     collections::HashMap,
@@ -98,19 +99,35 @@ impl Reports {
 impl Shift {
     /// Writes down how the attempt ended, and tries again for as long as the task may still be this worker's.
     pub(super) async fn report(&self, leased: Leased, worker_id: WorkerId, ending: Ending) {
-        let (written, stale) = match self.0.reports.write(leased, ending.clone()).await {
-            Ok(written) => (written, written.is_none()),
-            // What is not the worker's any more may have been written by the first try, whose answer was lost.
-            Err(error) => (Box::pin(self.write_until_settled(leased, worker_id, ending, error)).await, false),
-        };
+        match self.0.reports.write(leased, ending.clone()).await {
+            Ok(written) => self.written(leased, written, written.is_none()),
+            Err(error) => self.report_again(leased, worker_id, ending, error).await,
+        }
+    }
+
+    /// As [`Shift::report`], after a try that failed.
+    pub(super) async fn report_again(
+        &self,
+        leased: Leased,
+        worker_id: WorkerId,
+        ending: Ending,
+        error: Error,
+    ) {
+        let written = self.write_until_settled(leased, worker_id, ending, error).await;
+        if written.is_none() {
+            // Perhaps by the first try, whose answer was lost.
+            log::warn!(task_id:% = leased.0; "an outcome was written before, or came too late");
+        }
+        self.written(leased, written, false);
+    }
+
+    fn written(&self, leased: Leased, written: Option<Status>, stale: bool) {
         match written {
             Some(Status::Scheduled | Status::Retrying) => self.0.bell.scheduled(),
             Some(Status::Pending) => self.0.bell.due(),
-            Some(_) => {}
-            None if stale => log::warn!(task_id:% = leased.0; "an outcome came too late"),
-            None => log::warn!(task_id:% = leased.0; "an outcome was written before, or came too late"),
+            _ => {}
         }
-        self.reported(&leased, stale);
+        self.reported([(leased, stale)]);
     }
 
     async fn write_until_settled(

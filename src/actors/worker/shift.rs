@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Bell, attempt, fetch::Claiming, rate::Rate, report::Reports, stock::Stock};
+use super::{Bell, attempt, fetch::Claiming, outbox::Outbox, rate::Rate, report::Reports, stock::Stock};
 use crate::{
     config,
     db::Pool,
@@ -81,6 +81,7 @@ pub(super) struct Inner {
     pub(super) bell: Bell,
     pub(super) claiming: tokio::sync::Mutex<Claiming>,
     pub(super) reports: Reports,
+    pub(super) outbox: Outbox,
     /// Rung when there is room for more tasks.
     pub(super) room: Notify,
     /// Rung when an attempt or a report ended.
@@ -158,6 +159,7 @@ impl Shift {
         };
         Self(Arc::new(Inner {
             reports: Reports::new(&pool),
+            outbox: Outbox::default(),
             pool,
             registry,
             services,
@@ -250,13 +252,18 @@ impl Shift {
         Some(left)
     }
 
-    /// Its outcome is written, or never will be.
-    pub(super) fn reported(&self, leased: &Leased, stale: bool) {
+    /// These outcomes are written, or never will be; and whether they came too late.
+    pub(super) fn reported(&self, outcomes: impl IntoIterator<Item = (Leased, bool)>) {
         let (was_full, draining) = {
             let mut desk = self.desk();
             let was_full = desk.reporting.len() >= UNREPORTED_AT_MOST;
-            desk.reporting.remove(leased);
-            desk.standing.stale += u64::from(stale);
+            for (leased, stale) in outcomes {
+                desk.reporting.remove(&leased);
+                if stale {
+                    desk.standing.stale += 1;
+                    log::warn!(task_id:% = leased.0; "an outcome came too late");
+                }
+            }
             (was_full, desk.draining)
         };
         if was_full {

@@ -1,0 +1,100 @@
+//! Successes on their way to the database. They are most of what there is to report, so no attempt waits for the answer to
+//! its own: whoever writes a batch down tells the desk of all of it.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    panic::AssertUnwindSafe,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use futures_util::FutureExt as _;
+use serde_json::Value;
+
+use super::{report::Ending, shift::Shift};
+use crate::{
+    db::queue,
+    domain::{
+        Error, Result,
+        attempt::{Leased, WorkerId},
+    },
+};
+
+/// Two, so that one batch is written while the other's commit waits for the disk.
+const WRITERS: usize = 2;
+const BATCH: usize = 1_000;
+
+type Success = (Leased, Option<Value>);
+
+/// What waits to be written, the oldest first. The desk bounds it.
+#[derive(Default)]
+pub(super) struct Outbox(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    successes: VecDeque<(Success, WorkerId)>,
+    writers: usize,
+}
+
+impl Outbox {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing in here can leave it half-changed, so a poisoned lock is as good as a sound one.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    /// By id, as everybody locks tasks.
+    fn take(&mut self) -> Vec<(Success, WorkerId)> {
+        let mut batch: Vec<_> = self.successes.drain(..self.successes.len().min(BATCH)).collect();
+        batch.sort_unstable_by_key(|(((id, _), _), _)| *id);
+        batch
+    }
+}
+
+impl Shift {
+    /// Has it written down that the task is done, with this result. Never waits.
+    pub(super) fn succeeded(&self, leased: Leased, worker_id: WorkerId, result: Option<Value>) {
+        let batch = {
+            let mut waiting = self.0.outbox.lock();
+            waiting.successes.push_back(((leased, result), worker_id));
+            if waiting.writers >= WRITERS {
+                return;
+            }
+            waiting.writers += 1;
+            waiting.take()
+        };
+        tokio::spawn(write(self.clone(), batch));
+    }
+
+    async fn write_successes(&self, successes: &[Success]) -> Result<Vec<Leased>> {
+        queue::succeed_by(&mut *self.0.pool.get().await?, self.0.pool.plans(), successes).await
+    }
+
+    fn successes_written(&self, successes: Vec<Success>, written: Vec<Leased>) {
+        let written: HashSet<Leased> = written.into_iter().collect();
+        let outcomes = successes.into_iter().map(|(leased, _)| (leased, !written.contains(&leased)));
+        self.reported(outcomes);
+    }
+}
+
+/// Writes batch after batch until nothing waits. One that could not be written is tried again one by one.
+async fn write(shift: Shift, mut batch: Vec<(Success, WorkerId)>) {
+    while !batch.is_empty() {
+        let (successes, workers): (Vec<Success>, Vec<WorkerId>) = batch.into_iter().unzip();
+        let written = AssertUnwindSafe(shift.write_successes(&successes)).catch_unwind().await;
+        match written.unwrap_or_else(|_| Err(Error::internal("writing successes panicked"))) {
+            Ok(written) => shift.successes_written(successes, written),
+            Err(error) => {
+                for ((leased, result), worker_id) in successes.into_iter().zip(workers) {
+                    let (shift, ending, error) = (shift.clone(), Ending::Succeeded(result), error.clone());
+                    tokio::spawn(async move { shift.report_again(leased, worker_id, ending, error).await });
+                }
+            }
+        }
+        let mut waiting = shift.0.outbox.lock();
+        batch = waiting.take();
+        if batch.is_empty() {
+            waiting.writers -= 1;
+        }
+    }
+}
