@@ -105,6 +105,8 @@ pub async fn connect(target: &Target, limits: Limits) -> Result<Pool> {
         .connection_timeout(limits.connect_timeout)
         .idle_timeout(limits.idle_timeout)
         .max_lifetime(limits.max_lifetime)
+        // The last one used: its server process has its statements prepared and its caches warm.
+        .queue_strategy(bb8::QueueStrategy::Lifo)
         // Asks no server: `is_valid` looks at what this side knows.
         .test_on_check_out(true)
         .error_sink(Box::new(Log))
