@@ -66,9 +66,11 @@ impl Site {
     }
 }
 
-/// It was started while the database was away, and gave up: whoever started it would do so again.
+/// It was started while the database was away, and gave up: whoever started it would do so again. Or it was told to stop
+/// before it could hear that.
 fn never_began(code: Option<i32>, log: &str) -> bool {
-    code == Some(1) && log.contains("database is unavailable") && !log.contains("the worker is registered")
+    let gave_up = code == Some(1) && log.contains("database is unavailable");
+    gave_up && !log.contains("the worker is registered") || code.is_none() && log.is_empty()
 }
 
 fn number(variable: &str) -> Option<u64> {
