@@ -1,20 +1,7 @@
 set local lock_timeout = '5s';
 
-create or replace function tasks_changed() returns trigger language plpgsql as $$
-begin
-    if exists (select from task_events_wanted where until > statement_timestamp()) then
-        insert into task_events (task_ids, task_types, queues, statuses, attempts, progress, owners)
-        select array_agg(id), array_agg(task_type), array_agg(queue), array_agg(status), array_agg(attempt),
-            array_agg(progress), array_agg(created_by)
-        from changed having count(*) > 0;
-        if found then
-            perform pg_notify('starter_tasks', '=');
-        end if;
-    end if;
-    return null;
-end
-$$;
-
+drop trigger tasks_note_endings on tasks;
+drop function tasks_ended();
 drop table task_endings;
 drop table task_claims;
 alter table tasks set (fillfactor = 80);

@@ -69,22 +69,15 @@ insert into task_endings (at, task_ids)
     select max(finished_at), array_agg(id) from tasks
     where finished_at > now() - interval '1 hour' group by date_trunc('second', finished_at);
 
-create or replace function tasks_changed() returns trigger language plpgsql as $$
+create function tasks_ended() returns trigger language plpgsql as $$
 begin
     -- Most statements are claims, and a claim ends nothing.
-    if tg_op = 'UPDATE' and (select status from changed limit 1) <> 'running' then
+    if (select status from changed limit 1) <> 'running' then
         insert into task_endings (at, task_ids)
         select max(finished_at), array_agg(id) from changed where finished_at is not null having count(*) > 0;
-    end if;
-    if exists (select from task_events_wanted where until > statement_timestamp()) then
-        insert into task_events (task_ids, task_types, queues, statuses, attempts, progress, owners)
-        select array_agg(id), array_agg(task_type), array_agg(queue), array_agg(status), array_agg(attempt),
-            array_agg(progress), array_agg(created_by)
-        from changed having count(*) > 0;
-        if found then
-            perform pg_notify('starter_tasks', '=');
-        end if;
     end if;
     return null;
 end
 $$;
+create trigger tasks_note_endings after update on tasks
+    referencing new table as changed for each statement execute function tasks_ended();

@@ -176,7 +176,8 @@ impl Visit<'_> {
         let claims = claimed.inspect_err(|_| self.shift.desk().stock.doubt())?;
         self.left = self.left.saturating_sub(claims.len());
         if !self.shift.take(claims) {
-            self.shift.return_unbegun().await;
+            let returned = self.shift.try_return(&mut self.connection).await;
+            returned.inspect_err(|_| self.shift.desk().stock.doubt())?;
         }
         Ok(())
     }

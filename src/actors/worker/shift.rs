@@ -254,18 +254,22 @@ impl Shift {
 
     /// These outcomes are written, or never will be; and whether they came too late.
     pub(super) fn reported(&self, outcomes: impl IntoIterator<Item = (Leased, bool)>) {
+        let mut late = Vec::new();
         let (was_full, draining) = {
             let mut desk = self.desk();
             let was_full = desk.reporting.len() >= UNREPORTED_AT_MOST;
             for (leased, stale) in outcomes {
                 desk.reporting.remove(&leased);
                 if stale {
-                    desk.standing.stale += 1;
-                    log::warn!(task_id:% = leased.0; "an outcome came too late");
+                    late.push(leased.0);
                 }
             }
+            desk.standing.stale += late.len() as u64;
             (was_full, desk.draining)
         };
+        for task_id in late {
+            log::warn!(task_id:%; "an outcome came too late");
+        }
         if was_full {
             self.0.room.notify_one();
         }

@@ -84,6 +84,9 @@ impl Desk {
 impl Shift {
     /// Gives back what was not begun. When that fails it is tried again with the next stock.
     pub(super) async fn return_unbegun(&self) {
+        if self.desk().stock.unbegun.is_empty() {
+            return;
+        }
         let done = async { self.try_return(&mut *self.0.pool.get().await?).await };
         if let Err(error) = done.await {
             log::warn!(error:% = error; "tasks could not be handed back");
@@ -91,7 +94,8 @@ impl Shift {
         }
     }
 
-    async fn try_return(&self, connection: &mut Connection) -> Result<()> {
+    /// As [`Shift::return_unbegun`], for who has a connection.
+    pub(super) async fn try_return(&self, connection: &mut Connection) -> Result<()> {
         let unbegun = self.desk().stock.unbegun.clone();
         if !unbegun.is_empty() {
             queue::hand_back(connection, &unbegun).await?;

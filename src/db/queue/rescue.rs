@@ -33,8 +33,8 @@ pub async fn bury_workers(connection: &mut AsyncPgConnection) -> Result<Vec<Work
 struct Rescue;
 
 impl Fixed for Rescue {
-    // A claim is over when no task of it is locked by somebody else. The third worker that dies with it makes it poison. Between the deaths it waits, 1 s and 2 s give or take a quarter:
-    // those that were only near it part from it.
+    // A claim is over when no task of it is locked by somebody else. The third worker that dies with a task makes it
+    // poison. Between the deaths it waits, 1 s and 2 s give or take a quarter: those that were only near it part from it.
     const SQL: &'static str = "
         with dead as (
             select lease, task_ids from task_claims c
@@ -81,8 +81,8 @@ impl Fixed for Rescue {
 /// A task taken from a worker that is gone, and what became of it.
 pub type Rescued = (TaskId, Status);
 
-/// Takes running tasks from workers that are gone, those of at most `claims` claims: each gets another attempt, unless it has none
-/// left, was to be cancelled, or lost its worker for the third time.
+/// Takes running tasks from workers that are gone, those of at most `claims` claims: each gets another attempt,
+/// unless it has none left, was to be cancelled, or lost its worker for the third time.
 ///
 /// # Errors
 /// As the database tells.

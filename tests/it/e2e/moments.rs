@@ -17,8 +17,13 @@ fn gate(status: &str) -> String {
     )
 }
 
-const WAITS: &str = "select count(*) from pg_locks join pg_stat_activity using (pid)
-    where locktype = 'advisory' and objid = 4711 and not granted and datname = current_database()";
+/// Statements that wait at the gate, and what is done with each.
+fn at_the_gate(what: &str) -> String {
+    format!(
+        "select count({what}) from pg_locks join pg_stat_activity using (pid)
+         where locktype = 'advisory' and objid = 4711 and not granted and datname = current_database()"
+    )
+}
 
 /// A server, a worker whose statement waits at the gate, and the task that it is about.
 struct Scene {
@@ -43,12 +48,17 @@ impl Scene {
         let mut gate = database.connection().await;
         gate.batch_execute("select pg_advisory_lock(4711)").await.unwrap();
         let id = server.enqueue(&session, json!({})).await;
-        eventually(LONG, || async { database.count(WAITS).await == 1 }).await;
+        eventually(LONG, || async { database.count(&at_the_gate("*")).await == 1 }).await;
         Self { database, server, worker, session, id, gate }
     }
 
     async fn open_the_gate(&mut self) {
         self.gate.batch_execute("select pg_advisory_unlock(4711)").await.unwrap();
+    }
+
+    /// As if the statement had never reached the database.
+    async fn end_what_waits(&self) {
+        assert_eq!(self.database.count(&at_the_gate("pg_terminate_backend(pid)")).await, 1);
     }
 
     /// How its attempts ended, once another worker is there and the task has succeeded.
@@ -79,9 +89,7 @@ async fn killed_after_its_claim_and_before_it_knew() {
 async fn killed_while_it_claims() {
     let mut scene = Scene::set("running").await;
     scene.worker.signal(Signal::KILL);
-    let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity
-        where datname = current_database() and wait_event_type = 'Lock' and query like '%task_claims%'";
-    assert_eq!(scene.database.count(end).await, 1);
+    scene.end_what_waits().await;
     scene.open_the_gate().await;
     assert_eq!(scene.attempts().await, ["succeeded"]);
 }
@@ -100,9 +108,7 @@ async fn killed_after_its_work_while_the_outcome_is_written() {
 async fn killed_after_its_work_and_before_the_outcome_was_written() {
     let mut scene = Scene::set("succeeded").await;
     scene.worker.signal(Signal::KILL);
-    let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity
-        where datname = current_database() and wait_event_type = 'Lock' and query like '%succeeded%'";
-    assert_eq!(scene.database.count(end).await, 1);
+    scene.end_what_waits().await;
     scene.open_the_gate().await;
     assert_eq!(scene.attempts().await, ["lost", "succeeded"]);
 }
