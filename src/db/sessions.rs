@@ -211,6 +211,6 @@ impl Fixed for Sweep {
 ///
 /// # Errors
 /// [`crate::domain::Error::Unavailable`].
-pub async fn sweep(conn: &mut AsyncPgConnection, limit: u32) -> Result<usize> {
-    Ok(Statement::<Sweep, _>::with((i64::from(limit),)).execute(conn).await?)
+pub async fn sweep(conn: &mut AsyncPgConnection, limit: i64) -> Result<usize> {
+    Ok(Statement::<Sweep, _>::with((limit,)).execute(conn).await?)
 }

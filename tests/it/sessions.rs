@@ -11,7 +11,7 @@ use starter::{
 use crate::support::{
     db::TestDatabase,
     eventually,
-    stores::{HASH, LIFETIME, Stores, opening, origin},
+    stores::{LIFETIME, Stores, opening, origin},
 };
 
 const LONG: Duration = Duration::from_secs(30);
@@ -272,7 +272,7 @@ async fn callers_at_once_share_statements() {
 }
 
 #[actix_rt::test]
-async fn a_broken_connection_is_not_the_callers_problem() {
+async fn a_broken_connection_is_passing() {
     let database = TestDatabase::create().await;
     let stores = Stores::start(&database).await;
     let session = stores.open(database.user("alice").await).await;
@@ -286,5 +286,4 @@ async fn a_broken_connection_is_not_the_callers_problem() {
         }
     }
     eventually(LONG, async || stores.resolve(&session.token).await.is_ok()).await;
-    let _ = HASH;
 }

@@ -10,9 +10,10 @@ use super::upkeep::{ANSWERS_KEPT, ENDINGS_KEPT, EVENTS_KEPT, KNOWN_ADDRESSES_KEP
 use crate::{
     db::{
         self, Connection, Transactional as _,
+        sweep::Step,
         turn::{self, Turn},
     },
-    domain::{Error, Result},
+    domain::{Error, Result, TaskId},
     tasks::services::Sweeper,
 };
 
@@ -49,6 +50,7 @@ pub struct Swept {
 /// What can be deleted from the database.
 #[derive(Debug, Clone, Copy)]
 enum Old {
+    Tasks { after: Option<TaskId> },
     Sessions,
     OneTimeTokens,
     IdempotencyKeys,
@@ -114,62 +116,60 @@ impl Upkeep {
     async fn sweep_tasks(&self, idle_steps: usize) -> Result<usize> {
         let mut seen = self.0.tasks_seen.lock().await;
         let (mut all, mut idle) = (0, 0);
-        loop {
-            let after = *seen;
-            let mut connection = self.0.pool.get().await?;
-            let step = connection.transaction(async |connection| {
-                if !turn::take(connection, Turn::Sweep).await? {
-                    return Ok(None);
-                }
-                let older_than = self.0.settings.tasks;
-                Ok::<_, Error>(Some(db::sweep::finished_tasks(connection, older_than, after, STEP).await?))
-            });
-            let Some(done) = step.await? else { return Ok(all) };
+        while let Some(done) = self.step(Old::Tasks { after: *seen }).await? {
             all += done.deleted;
             idle += usize::from(done.deleted == 0);
             *seen = done.reached;
             if seen.is_none() || idle >= idle_steps {
-                return Ok(all);
+                break;
             }
-            drop(connection);
             tokio::time::sleep(PAUSE).await;
         }
+        Ok(all)
     }
 
     async fn sweep_one(&self, old: Old) -> Result<usize> {
         let mut all = 0;
-        loop {
-            let mut connection = self.0.pool.get().await?;
-            let step = connection.transaction(async |connection| {
-                if turn::take(connection, Turn::Sweep).await? {
-                    self.step(connection, old).await
-                } else {
-                    Ok(0)
-                }
-            });
-            let deleted: usize = step.await?;
-            all += deleted;
-            if i64::try_from(deleted).unwrap_or(0) < STEP {
-                return Ok(all);
+        while let Some(done) = self.step(old).await? {
+            all += done.deleted;
+            if i64::try_from(done.deleted).unwrap_or(0) < STEP {
+                break;
             }
-            drop(connection);
             tokio::time::sleep(PAUSE).await;
         }
+        Ok(all)
     }
 
-    async fn step(&self, connection: &mut Connection, old: Old) -> Result<usize> {
-        let settings = &self.0.settings;
-        match old {
-            Old::Sessions => db::sessions::sweep(connection, 1_000).await,
-            Old::OneTimeTokens => db::one_time_tokens::sweep(connection, STEP).await,
-            Old::IdempotencyKeys => db::sweep::idempotency_keys(connection, ANSWERS_KEPT, STEP).await,
-            Old::Throttle => {
-                db::throttle::sweep(connection, settings.throttle, KNOWN_ADDRESSES_KEPT, STEP).await
+    /// `None`: another process is at it.
+    async fn step(&self, old: Old) -> Result<Option<Step>> {
+        let mut connection = self.0.pool.get().await?;
+        let step = connection.transaction(async |connection| {
+            if turn::take(connection, Turn::Sweep).await? {
+                self.delete(connection, old).await.map(Some)
+            } else {
+                Ok(None)
             }
-            Old::AuditLog => db::audit::sweep(connection, settings.audit, STEP).await,
-            Old::TaskEvents => db::sweep::task_events(connection, EVENTS_KEPT, STEP).await,
-            Old::TaskEndings => db::sweep::task_endings(connection, ENDINGS_KEPT, STEP).await,
-        }
+        });
+        step.await
+    }
+
+    async fn delete(&self, connection: &mut Connection, old: Old) -> Result<Step> {
+        let settings = &self.0.settings;
+        let deleted = match old {
+            Old::Tasks { after } => {
+                return db::sweep::finished_tasks(connection, settings.tasks, after, STEP).await;
+            }
+            Old::Sessions => db::sessions::sweep(connection, STEP).await?,
+            Old::OneTimeTokens => db::one_time_tokens::sweep(connection, STEP).await?,
+            Old::IdempotencyKeys => db::sweep::idempotency_keys(connection, ANSWERS_KEPT, STEP).await?,
+            Old::Throttle => {
+                db::throttle::sweep(connection, settings.throttle, KNOWN_ADDRESSES_KEPT, STEP).await?
+            }
+            Old::AuditLog => db::audit::sweep(connection, settings.audit, STEP).await?,
+            Old::TaskEvents => db::sweep::task_events(connection, EVENTS_KEPT, STEP).await?,
+            Old::TaskEndings => db::sweep::task_endings(connection, ENDINGS_KEPT, STEP).await?,
+        };
+        Ok(Step { deleted, reached: None })
     }
 
     async fn sweep_files(&self) -> Result<usize> {

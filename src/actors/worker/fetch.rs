@@ -31,7 +31,7 @@ pub(super) struct Claiming {
     bookmarks: Bookmarks,
 }
 
-/// Claims whenever there is room and reason to look, until the shift is over.
+/// Claims whenever there is room and reason to look, until the shift is over; the actor has it for as long as it lives.
 pub(super) async fn keep_fetching(shift: Shift) {
     let mut pause = FIRST_PAUSE;
     while !shift.0.over.is_cancelled() {
@@ -41,9 +41,11 @@ pub(super) async fn keep_fetching(shift: Shift) {
         let room = shift.room();
         if room == 0 {
             shift.0.over.run_until_cancelled(shift.0.room.notified()).await;
+            // Others that are ready to end go first: one claim makes up for all of them.
+            tokio::task::yield_now().await;
             continue;
         }
-        // On the runtime, so that an answer is not lost with the actor.
+        // By itself, so that an answer is not lost with the actor.
         let round = tokio::spawn(round(shift.clone(), room)).await;
         let next_look = match round {
             Ok(Ok(Found::Plenty)) => continue,
@@ -68,6 +70,8 @@ pub(super) async fn keep_fetching(shift: Shift) {
             () = shift.0.over.cancelled() => {}
         }
     }
+    // The actor would end with this, and it still has the drain to answer for.
+    std::future::pending().await
 }
 
 /// What a round of claims found.
@@ -88,7 +92,7 @@ async fn round(shift: Shift, room: usize) -> Result<Found> {
     let mut connection = shift.0.pool.get().await?;
     shift.settle_if_worth_it(&mut claiming, &mut connection, worker_id).await?;
     let mut visit = Visit { shift: &shift, worker_id, connection, left: room };
-    let overdue = claiming.limited_at.is_none_or(|at| at.elapsed() >= LIMITED_EVERY);
+    let overdue = claiming.limited_at.get_or_insert_with(Instant::now).elapsed() >= LIMITED_EVERY;
     if overdue {
         visit.limited(&mut claiming).await?;
     }

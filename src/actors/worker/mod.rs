@@ -39,7 +39,7 @@ mod watch;
 
 use actix::{Actor, AsyncContext as _, Context, Handler, Message, WrapFuture as _};
 
-use super::reply::Answer;
+use super::{reply::Answer, work::Work};
 use crate::domain::Result;
 pub use crate::tasks::files::Files;
 pub use bell::Bell;
@@ -52,6 +52,7 @@ pub use shift::{Settings, Shift, Standing};
 #[derive(Debug)]
 pub struct TaskWorker {
     shift: Shift,
+    fetching: Option<Work>,
 }
 
 /// Stop in good order: [`Shift::drain`]. The answer comes when all is done, so give the actor's callers the
@@ -73,7 +74,7 @@ crate::vital!(TaskWorker);
 impl TaskWorker {
     /// A worker on that shift. The shift may have had another worker before.
     pub fn on(shift: &Shift) -> Self {
-        Self { shift: shift.clone() }
+        Self { shift: shift.clone(), fetching: None }
     }
 }
 
@@ -82,8 +83,10 @@ impl Actor for TaskWorker {
 
     fn started(&mut self, context: &mut Self::Context) {
         // They end with the actor. Whatever must not be cut short they hand to the runtime.
+        tokio::spawn(self.shift.clone().warm_up());
+        // Claiming is there altogether: what is claimed begins on the thread that heard of it.
+        self.fetching = Some(Work::begin(context, fetch::keep_fetching(self.shift.clone())));
         context.spawn(lease::keep(self.shift.clone()).into_actor(self));
-        context.spawn(fetch::keep_fetching(self.shift.clone()).into_actor(self));
         context.spawn(clock::keep_time(self.shift.clone()).into_actor(self));
         context.spawn(watch::keep_watch(self.shift.clone()).into_actor(self));
     }

@@ -40,30 +40,44 @@ impl Outbox {
         // Nothing in here can leave it half-changed, so a poisoned lock is as good as a sound one.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Waiting {
-    /// By id, as everybody locks tasks.
-    fn take(&mut self) -> Vec<(Success, WorkerId)> {
-        let mut batch: Vec<_> = self.successes.drain(..self.successes.len().min(BATCH)).collect();
+    /// By id, as everybody locks tasks. `None`: nothing waits, and the writer that asks is no more.
+    fn next(&self) -> Option<Vec<(Success, WorkerId)>> {
+        let mut batch: Vec<_> = {
+            let mut waiting = self.lock();
+            if waiting.successes.is_empty() {
+                waiting.writers -= 1;
+                return None;
+            }
+            let batch = waiting.successes.len().min(BATCH);
+            waiting.successes.drain(..batch).collect()
+        };
         batch.sort_unstable_by_key(|(((id, _), _), _)| *id);
-        batch
+        Some(batch)
     }
 }
 
 impl Shift {
     /// Has it written down that the task is done, with this result. Never waits.
     pub(super) fn succeeded(&self, leased: Leased, worker_id: WorkerId, result: Option<Value>) {
-        let batch = {
+        {
             let mut waiting = self.0.outbox.lock();
             waiting.successes.push_back(((leased, result), worker_id));
             if waiting.writers >= WRITERS {
                 return;
             }
             waiting.writers += 1;
-            waiting.take()
-        };
-        tokio::spawn(write(self.clone(), batch));
+        }
+        tokio::spawn(write(self.clone()));
+    }
+
+    /// Has two connections ready for the first outcomes, while the worker is busy with its first claim: what a connection
+    /// does for the first time takes ten times as long as later.
+    pub(super) async fn warm_up(self) {
+        let (one, other) = tokio::join!(self.write_successes(&[]), self.write_successes(&[]));
+        if let Err(error) = one.and(other) {
+            log::debug!(error:% = error; "connections could not be made ready");
+        }
     }
 
     async fn write_successes(&self, successes: &[Success]) -> Result<Vec<Leased>> {
@@ -78,8 +92,10 @@ impl Shift {
 }
 
 /// Writes batch after batch until nothing waits. One that could not be written is tried again one by one.
-async fn write(shift: Shift, mut batch: Vec<(Success, WorkerId)>) {
-    while !batch.is_empty() {
+async fn write(shift: Shift) {
+    // Others that are ready to end go first.
+    tokio::task::yield_now().await;
+    while let Some(batch) = shift.0.outbox.next() {
         let (successes, workers): (Vec<Success>, Vec<WorkerId>) = batch.into_iter().unzip();
         let written = AssertUnwindSafe(shift.write_successes(&successes)).catch_unwind().await;
         match written.unwrap_or_else(|_| Err(Error::internal("writing successes panicked"))) {
@@ -90,11 +106,6 @@ async fn write(shift: Shift, mut batch: Vec<(Success, WorkerId)>) {
                     tokio::spawn(async move { shift.report_again(leased, worker_id, ending, error).await });
                 }
             }
-        }
-        let mut waiting = shift.0.outbox.lock();
-        batch = waiting.take();
-        if batch.is_empty() {
-            waiting.writers -= 1;
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// Shorter than this says nothing.
+/// Shorter than this says nothing …
 const WINDOW: Duration = Duration::from_millis(50);
-/// But after a rest, when so many have ended in this time, a full queue waits.
-const FIRST: (u32, Duration) = (16, Duration::from_millis(10));
+/// … unless so many have ended in it: then it counts as if it were over.
+const RUSH: u32 = 16;
 
 /// Tasks ended per second, of late.
 #[derive(Debug)]
@@ -24,15 +24,23 @@ impl Rate {
         self.ended = self.ended.saturating_add(1);
     }
 
+    /// Nothing ran until now, so nothing could end.
+    pub(super) fn rested(&mut self, now: Instant) {
+        if self.ended == 0 {
+            self.since = now;
+        }
+    }
+
     /// As many as end within `time`, if it goes on like this.
     pub(super) fn within(&mut self, time: Duration, now: Instant) -> usize {
         let window = now.duration_since(self.since);
-        let rushes = self.per_second == 0.0 && self.ended >= FIRST.0 && window >= FIRST.1;
-        if window >= WINDOW || rushes {
-            let latest = f64::from(self.ended) / window.as_secs_f64();
+        let latest = f64::from(self.ended) / window.max(WINDOW).as_secs_f64();
+        if window >= WINDOW {
             // Half of what was: quick to follow, and not thrown off by one odd window.
             self.per_second = if window > 4 * WINDOW { latest } else { (self.per_second + latest) / 2.0 };
             (self.since, self.ended) = (now, 0);
+        } else if self.ended >= RUSH {
+            self.per_second = self.per_second.max(latest);
         }
         #[expect(
             clippy::cast_possible_truncation,
@@ -48,30 +56,41 @@ impl Rate {
 mod tests {
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn after(ended: usize, rate: &mut Rate, since: Instant, window: Duration) -> usize {
+        for _ in 0..ended {
+            rate.count();
+        }
+        rate.within(SECOND, since + window)
+    }
+
     #[test]
     fn it_follows_what_happens() {
         let start = Instant::now();
         let mut rate = Rate::new(start);
-        let second = Duration::from_secs(1);
-        assert_eq!(rate.within(second, start), 0);
-        for _ in 0..100 {
-            rate.count();
-        }
-        let later = start + Duration::from_millis(100);
-        assert_eq!(rate.within(second, later), 500);
-        assert_eq!(rate.within(second, later + second), 0);
+        assert_eq!(rate.within(SECOND, start), 0);
+        assert_eq!(after(100, &mut rate, start, 2 * WINDOW), 500);
+        assert_eq!(after(0, &mut rate, start, 2 * WINDOW + SECOND), 0);
     }
 
     #[test]
-    fn a_rush_is_noticed_soon_and_a_single_task_is_none() {
-        let (start, second) = (Instant::now(), Duration::from_secs(1));
+    fn a_rush_is_noticed_at_once_and_a_single_task_is_none() {
+        let start = Instant::now();
         let mut rate = Rate::new(start);
+        assert_eq!(after(1, &mut rate, start, WINDOW / 50), 0);
+        assert_eq!(after(99, &mut rate, start, WINDOW / 50), 2_000);
+        assert_eq!(after(0, &mut rate, start, WINDOW), 2_000);
+    }
+
+    #[test]
+    fn a_rest_does_not_count() {
+        let start = Instant::now();
+        let mut rate = Rate::new(start);
+        rate.rested(start + SECOND);
+        assert_eq!(after(100, &mut rate, start + SECOND, WINDOW), 1_000);
         rate.count();
-        let soon = start + Duration::from_millis(10);
-        assert_eq!(rate.within(second, soon), 0);
-        for _ in 1..100 {
-            rate.count();
-        }
-        assert_eq!(rate.within(second, soon), 5_000);
+        rate.rested(start + 2 * SECOND);
+        assert_eq!(after(0, &mut rate, start + SECOND, 2 * WINDOW), (1_000 + 20) / 2);
     }
 }

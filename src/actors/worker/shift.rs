@@ -146,15 +146,16 @@ impl Shift {
     /// Nothing happens before a [`super::TaskWorker`] is on it. `pool` is for the queue's own statements, up to six at
     /// once: handlers must not be able to use it up, or they would silence their own worker.
     pub fn new(pool: Pool, registry: Registry, services: Arc<Services>, settings: Settings) -> Self {
+        let now = Instant::now();
         let desk = Desk {
             registration: None,
             waiting: VecDeque::new(),
             running: HashMap::new(),
             reporting: HashSet::new(),
-            stock: Stock::default(),
+            stock: Stock::new(now),
             draining: false,
             standing: Standing::default(),
-            rate: Rate::new(Instant::now()),
+            rate: Rate::new(now),
             ahead: 0,
         };
         Self(Arc::new(Inner {
@@ -212,6 +213,9 @@ impl Shift {
             return false;
         }
         let now = Instant::now();
+        if desk.running.is_empty() {
+            desk.rate.rested(now);
+        }
         desk.waiting.extend(claims.into_iter().map(|claim| (claim, now)));
         self.fill_slots(&mut desk);
         true

@@ -32,7 +32,6 @@ const RETRY: Duration = Duration::from_millis(100);
 const WORTH_SETTLING: usize = 16;
 
 /// When stock was taken, and what is to go back with the next.
-#[derive(Default)]
 pub(super) struct Stock {
     /// `None`: it is to be taken now.
     taken: Option<Instant>,
@@ -43,6 +42,11 @@ pub(super) struct Stock {
 }
 
 impl Stock {
+    /// Of a process that has claimed nothing yet.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { taken: Some(now), unbegun: Vec::new(), claims: Vec::new() }
+    }
+
     /// Something may have gone astray.
     pub(super) fn doubt(&mut self) {
         self.taken = None;

@@ -313,5 +313,9 @@ fn a_drain_lets_tasks_end_and_gives_the_others_back_without_counting() {
         assert_eq!(workshop.attempts(long).await[0]["outcome"], "interrupted");
         assert_eq!(workshop.row(after).await["attempt"], 0);
         assert_eq!(workshop.rows("select * from workers").await, Vec::<Value>::new());
+        // Its actor is not gone with the work.
+        for _ in 0..100 {
+            assert_eq!(worker.live.ask(Census).await.unwrap().running, 0);
+        }
     });
 }

@@ -92,8 +92,10 @@ fn a_task_of_a_queue_that_nobody_serves_becomes_pending_all_the_same() {
     });
 }
 
+/// Hourly, and never within half an hour from now.
 async fn add_schedule(workshop: &Workshop, name: &str, task_type: &str, missed: &str, next: &str) {
-    let values = format!("gen_random_uuid(), '{name}', '0 * * * *', '{task_type}', '{missed}', {next}");
+    let cron = "extract(minute from now() at time zone 'utc' + interval '30 minutes') || ' * * * *'";
+    let values = format!("gen_random_uuid(), '{name}', {cron}, '{task_type}', '{missed}', {next}");
     let columns = "id, name, cron, task_type, missed, next_run_at";
     workshop.database.sql(&format!("insert into schedules ({columns}) values ({values})")).await;
 }
@@ -130,11 +132,15 @@ fn missed_ticks_are_left_out_or_made_up_for_once() {
         add_schedule(&workshop, "makes up", "noop", "run_once", "now() - interval '1 day'").await;
         add_schedule(&workshop, "by plain SQL", "noop", "skip", "null").await;
         add_schedule(&workshop, "of another version", "of.tomorrow", "skip", "now() - interval '1 s'").await;
+        // Missed for a day, but its latest tick is not a minute old.
+        add_schedule(&workshop, "each minute", "noop", "skip", "now() - interval '1 day'").await;
+        workshop.database.sql("update schedules set cron = '* * * * *' where name = 'each minute'").await;
         let _maintenance = workshop.maintenance().await;
         let ahead = "select name from schedules where next_run_at > now()";
-        eventually(PATIENCE, async || workshop.rows(ahead).await.len() == 3).await;
-        let made = "select s.name from tasks t join schedules s on s.id = t.schedule_id";
-        assert_eq!(workshop.rows(made).await, [json!({"name": "makes up"})]);
+        eventually(PATIENCE, async || workshop.rows(ahead).await.len() == 4).await;
+        let made =
+            "select distinct s.name from tasks t join schedules s on s.id = t.schedule_id order by name";
+        assert_eq!(workshop.rows(made).await, [json!({"name": "each minute"}), json!({"name": "makes up"})]);
     });
 }
 
