@@ -124,7 +124,8 @@ fn start_worker(
 
 async fn connect(target: &Target, runtime: &Arc<tokio::runtime::Runtime>) -> Pool {
     let target = target.clone();
-    let limits = Limits { scans: false, ..Limits::default() };
+    // As many as the program gives its worker.
+    let limits = Limits { scans: false, max_connections: 6, ..Limits::default() };
     runtime.spawn(async move { db::connect(&target, limits).await }).await.unwrap().unwrap()
 }
 

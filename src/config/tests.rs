@@ -89,6 +89,7 @@ fn lists_bear_spaces() {
     assert_eq!(config.server.trusted_proxies.len(), 2);
     assert_eq!(blamed([("STARTER__SERVER__TRUSTED_PROXIES", "10.0.0.0/8,here")]).len(), 1);
     assert_eq!(blamed([("STARTER__WORKER__QUEUES", "a b")]), ["STARTER__WORKER__QUEUES"]);
+    assert_eq!(blamed([("STARTER__WORKER__QUEUES", "Mail")]), ["STARTER__WORKER__QUEUES"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::{
     problem::Problems,
     section::{Check, section},
 };
+use crate::domain::queue::QueueName;
 
 section! {
     /// Running tasks.
@@ -41,18 +42,13 @@ section! {
     }
 }
 
-fn is_queue_name(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
-}
-
 impl Check for Worker {
     fn check(&self, problems: &mut Problems<'_>) {
-        if !self.queues.iter().all(|name| is_queue_name(name)) {
+        if !self.queues.iter().all(|name| QueueName::parse(name).is_ok()) {
             problems.add(
                 "STARTER__WORKER__QUEUES",
                 "not a list of queue names",
-                "names of 1 to 64 letters, digits, '-', '_' or '.', separated by commas",
+                "names of 1 to 64 of the letters a-z, digits, '-', '_' or '.', separated by commas",
             );
         }
     }

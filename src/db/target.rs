@@ -76,6 +76,10 @@ impl Target {
         if config.get_keepalives_idle() == KEEPALIVE_UNSET {
             config.keepalives_idle(KEEPALIVE).keepalives_interval(PROBE).keepalives_retries(3);
         }
+        // Probes are not sent while an answer to what was sent is due.
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(KEEPALIVE + 3 * PROBE);
+        }
         Ok(Self { config, connector: tls.connector()?, options_given: url.options_given })
     }
 

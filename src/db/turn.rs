@@ -1,7 +1,7 @@
 //! Turns: work that one process at a time does, whichever comes first. No leader, so none to lose; what is done in a turn
 //! does no harm when two do it at once, it is only twice the work.
 
-use diesel::sql_types::{BigInt, Bool};
+use diesel::sql_types::{BigInt, Bool, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use super::statement::{Fixed, Statement};
@@ -10,9 +10,11 @@ use crate::domain::Result;
 struct TryLock;
 
 impl Fixed for TryLock {
-    const SQL: &'static str = "select pg_try_advisory_xact_lock($1)";
+    // A process that is frozen in its turn keeps it no longer than that.
+    const SQL: &'static str = "
+        select pg_try_advisory_xact_lock($1), set_config('idle_in_transaction_session_timeout', '5s', true)";
     type Args = (BigInt,);
-    type Row = (Bool,);
+    type Row = (Bool, Text);
 }
 
 /// What there are turns for.
@@ -44,6 +46,7 @@ impl Turn {
 /// # Errors
 /// As the database tells.
 pub async fn take(connection: &mut AsyncPgConnection, turn: Turn) -> Result<bool> {
-    let (mine,): (bool,) = Statement::<TryLock, _>::with((turn.key(),)).get_result(connection).await?;
+    let (mine, _): (bool, String) =
+        Statement::<TryLock, _>::with((turn.key(),)).get_result(connection).await?;
     Ok(mine)
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use croner::{Cron, parser::CronParser};
 
@@ -57,6 +57,14 @@ impl Recurrence {
         let local = at.with_timezone(&self.timezone);
         let next = self.cron.find_next_occurrence(&local, false).ok()?.with_timezone(&Utc);
         (next > at).then_some(next)
+    }
+
+    /// The last time before `at`; `None` when there is none within reach of the calendar.
+    pub fn last_before(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        // Fractions of a second are cut off: up, so that the second that has begun is among those before.
+        let local = (at + TimeDelta::nanoseconds(999_999_999)).with_timezone(&self.timezone);
+        let last = self.cron.find_previous_occurrence(&local, false).ok()?.with_timezone(&Utc);
+        (last < at).then_some(last)
     }
 
     /// The next `count` times after `at`.
@@ -119,6 +127,8 @@ mod tests {
         let hourly = recurrence("0 * * * *", "UTC");
         assert_eq!(hourly.next_after(now()), Some(at("2030-01-01T01:00:00Z")));
         assert_eq!(hourly.next_after(at("2030-01-01T00:59:59.999Z")), Some(at("2030-01-01T01:00:00Z")));
+        assert_eq!(hourly.last_before(now()), Some(at("2029-12-31T23:00:00Z")));
+        assert_eq!(hourly.last_before(at("2030-01-01T00:00:00.001Z")), Some(now()));
         let each_second = recurrence("* * * * * *", "UTC");
         assert_eq!(each_second.next_after(now()), Some(at("2030-01-01T00:00:01Z")));
         assert_eq!(

@@ -18,6 +18,17 @@ pub struct Count {
     pub count: u64,
 }
 
+/// Pending tasks that no live worker takes: none knows their type and serves their queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Unserved {
+    /// Their type.
+    pub task_type: String,
+    /// Their queue.
+    pub queue: String,
+    /// How many.
+    pub count: u64,
+}
+
 /// Unfinished tasks. Each of pending, waiting and running ones is counted up to a bound.
 #[derive(Debug, Clone, Default)]
 pub struct Depths {
@@ -52,9 +63,9 @@ pub struct Recent {
     pub failed: u64,
     /// Of these.
     pub cancelled: u64,
-    /// From being due to the start of the last attempt; null when none of them started.
+    /// From being due to the claim of the last attempt; of those that succeeded or failed, null when there are none.
     pub wait_secs: Option<Percentiles>,
-    /// Of the last attempt; null when none of them started.
+    /// From the claim of the last attempt to its end; of the same ones.
     pub run_secs: Option<Percentiles>,
 }
 
@@ -78,6 +89,8 @@ pub struct Stats {
     pub estimated: bool,
     /// Counts of unfinished tasks stopped at a bound.
     pub bounded: bool,
+    /// What waits for a worker that is not there.
+    pub unserved: Vec<Unserved>,
     /// Seconds since the oldest task became due that still waits.
     pub oldest_due_secs: Option<f64>,
     /// Over the last hour.

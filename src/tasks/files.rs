@@ -84,10 +84,19 @@ impl Files {
             let name = entry.file_name();
             let is_ours =
                 name.to_str().and_then(|name| name.get(..36)).is_some_and(|id| id.parse::<Uuid>().is_ok());
-            let age = entry.metadata().await?.modified()?.elapsed().unwrap_or_default();
-            if is_ours && age > older_than {
-                fs::remove_file(entry.path()).await?;
-                deleted += 1;
+            let sweep = async {
+                let age = entry.metadata().await?.modified()?.elapsed().unwrap_or_default();
+                let old = is_ours && age > older_than;
+                if old {
+                    fs::remove_file(entry.path()).await?;
+                }
+                io::Result::Ok(old)
+            };
+            match sweep.await {
+                Ok(gone) => deleted += usize::from(gone),
+                // Another process that shares the directory was quicker.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(deleted)

@@ -194,12 +194,14 @@ async fn statistics_count_what_is_there() {
     let mut batch: Vec<NewTask> = (0..30).map(|_| noop()).collect();
     batch.extend((0..5).map(|_| NewTask { queue: "mail".into(), priority: 7, ..noop() }));
     batch.push(NewTask { when: When::After(60.0), ..noop() });
+    batch.extend((0..40).map(|_| NewTask { queue: "off".into(), ..noop() }));
     desk.live.ask(EnqueueTasks(batch)).await.unwrap();
     database
         .sql(
             "update tasks set status = 'succeeded', stage = null, held_key = null, started_at = run_at + interval '2s',
                  finished_at = run_at + interval '5s'
              where id = any(array(select id from tasks where queue = 'default' and status = 'pending' limit 20));
+             update tasks set status = 'cancelled', stage = 'cancelled', finished_at = run_at + interval '9s' where queue = 'off';
              update tasks set run_at = now() - interval '90s' where status = 'pending' and queue = 'mail'",
         )
         .await;
@@ -212,16 +214,56 @@ async fn statistics_count_what_is_there() {
             (Status::Pending, "default", 10),
             (Status::Pending, "mail", 5),
             (Status::Scheduled, "default", 1),
+            (Status::Cancelled, "off", 40),
             (Status::Succeeded, "default", 20),
         ]
     );
+    let unserved: Vec<_> = stats.unserved.iter().map(|left| (left.queue.as_str(), left.count)).collect();
+    assert_eq!(unserved, [("default", 10), ("mail", 5)]);
     assert!(!stats.estimated && !stats.bounded);
     assert!(stats.oldest_due_secs.unwrap() >= 90.0);
-    assert_eq!(stats.throughput.finished, 20);
+    assert_eq!(stats.throughput.finished, 60);
     assert_eq!(stats.recent.len(), 2);
     assert_eq!((stats.recent[0].task_type.as_deref(), stats.recent[0].succeeded), (None, 20));
     assert_eq!(stats.recent[1].task_type.as_deref(), Some("noop"));
+    // Those that never began neither waited nor ran.
     assert_eq!((stats.recent[1].wait_secs.unwrap().p50, stats.recent[1].run_secs.unwrap().p99), (2.0, 3.0));
+    database
+        .sql(
+            "insert into workers (host, pid, version, task_types, queues, lease_expires_at)
+             values ('h', 1, '1', '{noop}', '{mail}', now() + interval '1 hour'),
+                 ('h', 2, '1', '{noop}', '{default}', now() - interval '1 s')",
+        )
+        .await;
+    let unserved = desk.live.ask(TaskStats).await.unwrap().unserved;
+    assert_eq!(unserved.iter().map(|left| left.queue.as_str()).collect::<Vec<_>>(), ["default"]);
+}
+
+#[actix_rt::test]
+async fn a_long_queue_hides_no_other() {
+    let database = TestDatabase::create().await;
+    let rows = "insert into tasks (id, task_type, queue, max_attempts, timeout_secs)
+        select gen_random_uuid(), 'noop', case n when 1 then 'short' else 'long' end, 1, 1 from generate_series";
+    database.sql(&format!("{rows}(1, 110000) n")).await;
+    let stats = db::tasks::stats(&mut database.connection().await).await.unwrap();
+    let counts: Vec<_> = stats.counts.iter().map(|count| (count.queue.as_str(), count.count)).collect();
+    assert_eq!(counts, [("long", 50_000), ("short", 1)]);
+    assert!(stats.bounded);
+}
+
+#[actix_rt::test]
+async fn a_task_does_not_end_because_its_owner_is_deleted() {
+    let database = TestDatabase::create().await;
+    let user = database.user("alice").await;
+    database
+        .sql(&format!(
+            "insert into tasks (id, task_type, status, stage, max_attempts, timeout_secs, created_by, finished_at)
+             select gen_random_uuid(), 'noop', 'succeeded', null, 1, 1, '{user}', now() - interval '1 s' from generate_series(1, 9);
+             delete from users"
+        ))
+        .await;
+    assert_eq!(database.count("select count(*) from tasks where created_by is null").await, 9);
+    assert_eq!(database.count("select count(*) from task_endings").await, 0);
 }
 
 #[actix_rt::test]

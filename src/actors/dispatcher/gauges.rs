@@ -58,6 +58,10 @@ fn figures(stats: &Stats) -> Vec<Figure> {
             gauge("tasks", "Tasks that there are", labels, count.count as f64)
         })
         .collect();
+    figures.extend(stats.unserved.iter().map(|left| {
+        let labels = vec![("task_type", left.task_type.clone()), ("queue", left.queue.clone())];
+        gauge("tasks_unserved", "Pending tasks that no live worker takes", labels, left.count as f64)
+    }));
     let oldest = stats.oldest_due_secs.unwrap_or(0.0);
     figures.push(gauge(
         "tasks_oldest_due_seconds",
@@ -95,7 +99,7 @@ mod tests {
     use super::*;
     use crate::domain::{
         task::Status,
-        task_stats::{Count, Recent, Throughput},
+        task_stats::{Count, Recent, Throughput, Unserved},
     };
 
     #[test]
@@ -116,6 +120,7 @@ mod tests {
                 queue: "mail".into(),
                 count: 7,
             }],
+            unserved: vec![Unserved { task_type: "of.tomorrow".into(), queue: "mail".into(), count: 2 }],
             estimated: false,
             bounded: false,
             oldest_due_secs: Some(1.5),
@@ -128,6 +133,7 @@ mod tests {
             told,
             [
                 ("tasks", 3, 7.0),
+                ("tasks_unserved", 2, 2.0),
                 ("tasks_oldest_due_seconds", 0, 1.5),
                 ("tasks_finished_per_second", 0, 0.25),
                 ("task_wait_seconds", 2, 0.1),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 
 use super::upkeep::Upkeep;
 use crate::{
@@ -15,6 +15,8 @@ use crate::{
     tasks::Definition,
 };
 
+/// When it was another process's turn.
+const AFTER_OTHERS: Duration = Duration::from_millis(100);
 /// Schedules looked at in one turn.
 const AT_ONCE: i64 = 100;
 /// A tick that is later than this was missed: nobody was there.
@@ -40,16 +42,19 @@ async fn turn(upkeep: &Upkeep) -> Result<Option<Duration>> {
     let mut connection = upkeep.0.pool.get().await?;
     let types: Vec<&str> = upkeep.0.registry.known().map(|known| known.task_type).collect();
     let turn = connection.transaction(async |connection| {
-        if turn::take(connection, Turn::Schedules).await? {
+        let mine = turn::take(connection, Turn::Schedules).await?;
+        if mine {
             for due in queue::due_ticks(connection, &types, AT_ONCE).await? {
                 fire(upkeep, connection, &due).await?;
             }
         }
-        Ok::<_, Error>(())
+        Ok::<_, Error>(mine)
     });
-    turn.await?;
+    if !turn.await? {
+        return Ok(Some(AFTER_OTHERS));
+    }
     let next = queue::next_tick(&mut connection, &types).await?;
-    // Just behind the tick, so that it is due then; and not in a hurry for one that another process is at.
+    // Just behind the tick, so that it is due then.
     Ok(next.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0)) + Duration::from_millis(2)))
 }
 
@@ -74,19 +79,14 @@ fn limits(known: &Definition) -> Firing {
     Firing { next: None, tick: None, max_attempts, timeout_secs }
 }
 
-/// Of ticks that were missed at most the last is made up for.
+/// Each tick has its task, in the order of time; but for those that were missed there is one task or none.
 fn firing(due: &DueTick, recurrence: &Recurrence, known: &Definition) -> Firing {
-    let next = recurrence.next_after(due.now);
-    let Some(first) = due.tick else { return Firing { next, ..limits(known) } };
-    let latest = latest(first, due.now, recurrence);
-    let in_time = due.now - latest <= MISSED;
-    Firing { next, tick: (in_time || due.make_up).then_some(latest), ..limits(known) }
-}
-
-/// The last tick from `first` on that is not after `now`.
-fn latest(first: DateTime<Utc>, now: DateTime<Utc>, recurrence: &Recurrence) -> DateTime<Utc> {
-    // After a long absence not every tick is looked at: the last one that matters is within reach of `now`.
-    let start = first.max(now - MISSED - TimeDelta::seconds(1));
-    let ticks = std::iter::successors(recurrence.next_after(start), |last| recurrence.next_after(*last));
-    ticks.take_while(|tick| *tick <= now).last().unwrap_or(first)
+    let limits = limits(known);
+    let Some(tick) = due.tick else { return Firing { next: recurrence.next_after(due.now), ..limits } };
+    let missed_before = due.now - MISSED;
+    if tick >= missed_before {
+        return Firing { next: recurrence.next_after(tick), tick: Some(tick), ..limits };
+    }
+    let last = recurrence.last_before(missed_before).map_or(tick, |last| last.max(tick));
+    Firing { next: recurrence.next_after(missed_before), tick: due.make_up.then_some(last), ..limits }
 }

@@ -65,7 +65,10 @@ pub(super) async fn keep_small(upkeep: Upkeep) {
     loop {
         let wait = upkeep.0.settings.sweep.mul_f64(0.5 + rand::random::<f64>());
         tokio::time::sleep(wait).await;
-        match upkeep.sweep(IDLE_STEPS).await {
+        // On the runtime: it holds what another sweep waits for, and this thread may hang.
+        let sweeping = upkeep.clone();
+        let swept = tokio::spawn(async move { sweeping.sweep(IDLE_STEPS).await }).await;
+        match swept.unwrap_or_else(|panic| Err(Error::internal(panic))) {
             Ok(swept) if swept == Swept::default() => {}
             Ok(swept) => log::info!(swept:? = swept; "old things were deleted"),
             Err(error) => log::warn!(error:% = error; "old things could not be deleted"),

@@ -20,6 +20,8 @@ use crate::{
 
 /// How long a handler may take to stop once it was told to.
 pub(super) const GRACE: Duration = Duration::from_secs(3);
+/// A task that a handler puts off for longer comes back after this: PostgreSQL's intervals end somewhere.
+const LONGEST_DELAY: Duration = Duration::from_hours(24 * 3_650);
 /// Characters of an error that are kept.
 const LONGEST_ERROR: usize = 2_000;
 
@@ -130,7 +132,7 @@ fn judge(ended: Ended, reason: Option<Reason>, claim: &Claim, retry: &RetryPolic
             (Stopped::TimedOut, Some(format!("not done within {seconds} s").into()), backoff())
         }
     };
-    Ending::Stopped(Stopping { how, why: why.map(storable), delay })
+    Ending::Stopped(Stopping { how, why: why.map(storable), delay: delay.min(LONGEST_DELAY) })
 }
 
 /// As PostgreSQL can store it, and a person read it.

@@ -30,7 +30,7 @@ pub(super) async fn keep_time(shift: Shift) {
             shift.0.bell.due();
         }
         was_due = false;
-        if due.promoted == AT_ONCE {
+        if due.promoted >= AT_ONCE {
             continue;
         }
         let look = shift.0.settings.poll;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
     attempt::GRACE,
@@ -14,6 +14,8 @@ use crate::db::queue;
 
 /// For the last outcomes, when the limit is over.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// For what is only a courtesy to the other workers.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// What stopping took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -29,7 +31,7 @@ pub struct Drained {
 
 impl Shift {
     /// Stops claiming, lets attempts run for `limit`, interrupts the rest, writes all outcomes, and deregisters the
-    /// worker. It gives signs of life until the end. Takes at most `limit` and 5 seconds. Nothing can be begun
+    /// worker. It gives signs of life until the end. Takes at most `limit` and 7 seconds. Nothing can be begun
     /// after it.
     pub async fn drain(&self, limit: Duration) -> Drained {
         let end = Instant::now() + limit;
@@ -39,7 +41,8 @@ impl Shift {
             desk.give_up_waiting()
         };
         let mut drained = Drained { handed_back, ..Drained::default() };
-        self.return_unbegun().await;
+        // What does not go back now does with the last stock.
+        drop(timeout_at(end.max(Instant::now() + GOODBYE), self.return_unbegun()).await);
         // A claim that was under way hands back by itself what it got.
         drop(timeout_at(end, self.0.claiming.lock()).await);
         let mut last = Instant::now() + LAST_WORDS;
@@ -83,8 +86,10 @@ impl Shift {
     async fn deregister(&self) {
         let Some(registration) = self.desk().registration.take() else { return };
         let done = async { queue::deregister(&mut *self.0.pool.get().await?, registration.id).await };
-        if let Err(error) = done.await {
-            log::warn!(error:% = error; "the worker could not be deregistered");
+        match timeout(GOODBYE, done).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log::warn!(error:% = error; "the worker could not be deregistered"),
+            Err(_) => log::warn!("the worker could not be deregistered in time"),
         }
     }
 }

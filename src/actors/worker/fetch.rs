@@ -5,7 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{bookmark::Bookmarks, shift::Shift};
+use tokio::time::timeout;
+
+use super::{
+    bookmark::Bookmarks,
+    shift::{Registration, Shift},
+};
 use crate::{
     db::{
         PooledConnection,
@@ -28,35 +33,41 @@ pub(super) struct Claiming {
     /// The queue to begin with, so that a full one does not starve the others.
     turn: usize,
     limited_at: Option<Instant>,
+    /// Whether types with a limit came first when they were last overdue: they and the others take turns.
+    limited_first: bool,
     bookmarks: Bookmarks,
 }
 
 /// Claims whenever there is room and reason to look, until the shift is over; the actor has it for as long as it lives.
 pub(super) async fn keep_fetching(shift: Shift) {
-    let mut pause = FIRST_PAUSE;
+    let (mut pause, poll) = (FIRST_PAUSE, shift.0.settings.poll);
     while !shift.0.over.is_cancelled() {
         // Armed before looking: whoever rings while the statement is under way makes it look again.
         let mut rung = pin!(shift.0.bell.hear_due());
         rung.as_mut().enable();
-        let room = shift.room();
-        if room == 0 {
-            shift.0.over.run_until_cancelled(shift.0.room.notified()).await;
+        if shift.room() == 0 {
+            // Not for ever: another loop, whose actor hung and came back, may hear of it in place of this one.
+            let room = timeout(poll, shift.0.room.notified());
+            shift.0.over.run_until_cancelled(room).await;
             // Others that are ready to end go first: one claim makes up for all of them.
             tokio::task::yield_now().await;
             continue;
         }
         // By itself, so that an answer is not lost with the actor.
-        let round = tokio::spawn(round(shift.clone(), room)).await;
+        let round = tokio::spawn(round(shift.clone())).await;
         let next_look = match round {
-            Ok(Ok(Found::Plenty)) => continue,
+            Ok(Ok(Found::Plenty)) => {
+                pause = FIRST_PAUSE;
+                continue;
+            }
             Ok(Ok(Found::Little)) => {
                 pause = FIRST_PAUSE;
-                shift.0.settings.poll.mul_f64(0.75 + rand::random::<f64>() / 2.0)
+                poll.mul_f64(0.75 + rand::random::<f64>() / 2.0)
             }
             Ok(Err(error)) => {
                 log::warn!(error:% = error; "no tasks could be claimed");
-                pause = (pause * 2).min(LONGEST_PAUSE);
                 tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
                 continue;
             }
             Err(panic) => {
@@ -77,28 +88,31 @@ pub(super) async fn keep_fetching(shift: Shift) {
 /// What a round of claims found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
-    /// As much as was asked for: there may be more.
+    /// As much as was asked for, which may have been nothing: there may be more.
     Plenty,
     /// Less.
     Little,
 }
 
-async fn round(shift: Shift, room: usize) -> Result<Found> {
+async fn round(shift: Shift) -> Result<Found> {
     let mut claiming = shift.0.claiming.lock().await;
-    let Some(worker_id) = shift.desk().registration.map(|registration| registration.id) else {
-        return Ok(Found::Little);
+    let registration = shift.desk().registration;
+    let (Some(Registration { id: worker_id, .. }), room @ 1..) = (registration, shift.room()) else {
+        return Ok(Found::Plenty);
     };
     shift.take_stock_if_due(&mut claiming).await?;
     let mut connection = shift.0.pool.get().await?;
     shift.settle_if_worth_it(&mut claiming, &mut connection, worker_id).await?;
     let mut visit = Visit { shift: &shift, worker_id, connection, left: room };
     let overdue = claiming.limited_at.get_or_insert_with(Instant::now).elapsed() >= LIMITED_EVERY;
-    if overdue {
+    claiming.limited_first ^= overdue;
+    let limited_first = overdue && claiming.limited_first;
+    claiming.turn = claiming.turn.wrapping_add(1);
+    if limited_first {
         visit.limited(&mut claiming).await?;
     }
-    claiming.turn = claiming.turn.wrapping_add(1);
     visit.unlimited(&mut claiming).await?;
-    if !overdue && visit.left > 0 {
+    if !limited_first && visit.left > 0 {
         visit.limited(&mut claiming).await?;
     }
     Ok(if visit.left == 0 { Found::Plenty } else { Found::Little })
@@ -120,14 +134,18 @@ struct Visit<'a> {
     left: usize,
 }
 
-impl Visit<'_> {
+impl<'a> Visit<'a> {
+    /// Another one first each time.
+    fn queues(&self, turn: usize) -> impl Iterator<Item = &'a String> + use<'a> {
+        let queues = &self.shift.0.settings.queues;
+        queues.iter().cycle().skip(turn % queues.len().max(1)).take(queues.len())
+    }
+
     async fn unlimited(&mut self, claiming: &mut Claiming) -> Result<()> {
         let definitions = self.shift.0.registry.known();
         let types: Vec<&str> =
             definitions.filter(|known| known.max_running.is_none()).map(|known| known.task_type).collect();
-        let queues = &self.shift.0.settings.queues;
-        for step in 0..queues.len() {
-            let Some(queue) = queues.get((claiming.turn + step) % queues.len()) else { break };
+        for queue in self.queues(claiming.turn) {
             if self.left == 0 {
                 break;
             }
@@ -163,12 +181,18 @@ impl Visit<'_> {
         if types.is_empty() {
             return Ok(());
         }
-        for queue in &shift.0.settings.queues {
-            for found in queue::peek(&mut self.connection, queue, &types).await? {
+        for queue in self.queues(claiming.turn) {
+            let mut found = queue::peek(&mut self.connection, queue, &types).await?;
+            let first = claiming.turn % found.len().max(1);
+            found.rotate_left(first);
+            for found in found {
                 let Some(limit) = limits(&found).filter(|_| self.left > 0) else { continue };
                 let (lease, limited) = (Lease::draw(), (found.as_str(), limit));
-                let (connection, worker_id, left) = (&mut self.connection, self.worker_id, self.left);
-                let claimed = queue::claim_limited(connection, worker_id, lease, queue, limited, left).await;
+                let (connection, worker_id) = (&mut self.connection, self.worker_id);
+                // What waits here counts as running, and keeps others from it.
+                let at_most = self.left.min(shift.free_slots().max(1));
+                let claimed =
+                    queue::claim_limited(connection, worker_id, lease, queue, limited, at_most).await;
                 self.keep(claimed).await?;
             }
         }

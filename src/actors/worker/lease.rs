@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::shift::{Reason, Registration, Shift};
 use crate::{
     db::queue,
-    domain::{Result, attempt::WorkerId},
+    domain::{Error, Result, attempt::WorkerId},
 };
 
 const LONGEST_INTERVAL: Duration = Duration::from_secs(5);
@@ -39,7 +39,8 @@ async fn register(shift: &Shift) -> Duration {
     match try_register(shift).await {
         Ok(id) => {
             log::info!(worker_id:% = id; "the worker is registered");
-            shift.desk().registration = Some(Registration { id, alive: sent });
+            // Unless an answer came to another keeper meanwhile, whose thread hung and came back.
+            shift.desk().registration.get_or_insert(Registration { id, alive: sent });
             shift.0.room.notify_one();
             interval(shift)
         }
@@ -62,8 +63,10 @@ async fn try_register(shift: &Shift) -> Result<WorkerId> {
 async fn beat(shift: &Shift, registration: Registration) -> Duration {
     let sent = Instant::now();
     let patience = interval(shift);
-    let answer = tokio::time::timeout(patience, try_beat(shift, registration.id)).await;
-    match answer {
+    // By itself: a connection goes back to the pool when its statement is over, not before.
+    let (on, id) = (shift.clone(), registration.id);
+    let answer = tokio::time::timeout(patience, tokio::spawn(async move { try_beat(&on, id).await })).await;
+    match answer.map(|answer| answer.unwrap_or_else(|panic| Err(Error::internal(panic)))) {
         Ok(Ok(true)) => {
             if let Some(now) = shift.desk().registration.as_mut().filter(|now| now.id == registration.id) {
                 now.alive = sent;

@@ -9,7 +9,11 @@
 //! | `bookmark` | where in a queue the next claim begins |
 //! | `clock` | noticing that a task's time has come |
 //! | `attempt` | one attempt, from its claim to its outcome |
-//! | `report` | writing outcomes, many with one statement |
+//! | `outbox` | writing successes, which nobody waits for |
+//! | `report` | writing other outcomes, and what could not be written at once |
+//! | `rate` | how fast tasks end: how many to claim ahead |
+//! | `stock` | what the database takes for this worker's, against what it knows of |
+//! | `bell` | what wakes it |
 //! | `watch` | looking after what runs: cancels, progress, handlers that hang |
 //! | `drain` | stopping in good order |
 //! | `outfit` | what handlers may use |
@@ -18,8 +22,9 @@
 //! Who speaks to it: the root (`Drain`), health and metrics (`Census`), and everybody who rings its [`Bell`].
 //! When it dies: attempts go on, their outcomes are written, and a claim that is under way is finished, for all of that
 //! belongs to the [`Shift`]; the actor that the watchdog puts in its place goes on with the same registration. What
-//! pauses meanwhile is claiming and giving signs of life. If that lasts longer than the lease, the tasks are
-//! rescued by others, and what this process still reports of them is refused.
+//! pauses meanwhile is claiming and giving signs of life; on a thread that hangs, claiming goes on for two thirds of a
+//! lease. If it lasts longer than the lease, the tasks are rescued by others, and what this process still reports of
+//! them is refused.
 
 mod attempt;
 mod bell;
@@ -82,8 +87,8 @@ impl Actor for TaskWorker {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        // They end with the actor. Whatever must not be cut short they hand to the runtime.
         tokio::spawn(self.shift.clone().warm_up());
+        // These end with the actor. Whatever must not be cut short they hand to the runtime.
         // Claiming is there altogether: what is claimed begins on the thread that heard of it.
         self.fetching = Some(Work::begin(context, fetch::keep_fetching(self.shift.clone())));
         context.spawn(lease::keep(self.shift.clone()).into_actor(self));

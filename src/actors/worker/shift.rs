@@ -1,7 +1,7 @@
 //! What is known of the tasks at hand. It outlives the actor: attempts that run when the actor dies are not lost.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -95,8 +95,8 @@ pub(super) struct Desk {
     pub(super) registration: Option<Registration>,
     pub(super) waiting: VecDeque<(Claim, Instant)>,
     pub(super) running: HashMap<Leased, Running>,
-    /// Whose outcomes are not yet written.
-    pub(super) reporting: HashSet<Leased>,
+    /// Whose outcomes are not yet written; and whether only so many of their type may run.
+    pub(super) reporting: HashMap<Leased, bool>,
     pub(super) stock: Stock,
     pub(super) draining: bool,
     pub(super) standing: Standing,
@@ -118,6 +118,8 @@ pub(super) struct Running {
     pub(super) worker_id: WorkerId,
     pub(super) since: Instant,
     pub(super) timeout: Duration,
+    /// Only so many of its type may run.
+    pub(super) limited: bool,
     pub(super) stop: CancellationToken,
     /// Why `stop` was cancelled.
     pub(super) reason: Option<Reason>,
@@ -143,15 +145,14 @@ impl fmt::Debug for Shift {
 }
 
 impl Shift {
-    /// Nothing happens before a [`super::TaskWorker`] is on it. `pool` is for the queue's own statements, up to six at
-    /// once: handlers must not be able to use it up, or they would silence their own worker.
+    /// Nothing happens before a [`super::TaskWorker`] is on it. `pool` is for the queue's own statements: handlers must not be able to use it up, or they would silence their own worker.
     pub fn new(pool: Pool, registry: Registry, services: Arc<Services>, settings: Settings) -> Self {
         let now = Instant::now();
         let desk = Desk {
             registration: None,
             waiting: VecDeque::new(),
             running: HashMap::new(),
-            reporting: HashSet::new(),
+            reporting: HashMap::new(),
             stock: Stock::new(now),
             draining: false,
             standing: Standing::default(),
@@ -196,7 +197,15 @@ impl Shift {
         let slots = self.0.settings.concurrency;
         let mut desk = self.desk();
         desk.ahead = desk.rate.within(AHEAD, Instant::now()).min(slots * AHEAD_PER_SLOT).min(AHEAD_AT_MOST);
-        desk.room(slots)
+        // No sign of life for that long: what is claimed now may be rescued before it ends.
+        let late = |now: Registration| now.alive.elapsed() >= self.0.settings.lease * 2 / 3;
+        if desk.registration.is_some_and(late) { 0 } else { desk.room(slots) }
+    }
+
+    /// How many tasks could begin at once.
+    pub(super) fn free_slots(&self) -> usize {
+        let desk = self.desk();
+        self.0.settings.concurrency.saturating_sub(desk.running.len() + desk.waiting.len())
     }
 
     /// Begins what was claimed, or keeps it until a slot is free. Or tells that it is to go back.
@@ -230,6 +239,7 @@ impl Shift {
                 worker_id: claim.worker_id,
                 since: Instant::now(),
                 timeout: claim.timeout,
+                limited: self.is_limited(&claim),
                 stop: stop.clone(),
                 reason: None,
                 progress: seen,
@@ -239,12 +249,16 @@ impl Shift {
         }
     }
 
+    pub(super) fn is_limited(&self, claim: &Claim) -> bool {
+        self.0.registry.get(&claim.task_type).is_some_and(|known| known.max_running.is_some())
+    }
+
     /// The attempt is over, and its outcome about to be written. `None`: it was given up before.
     pub(super) fn leave(&self, leased: &Leased) -> Option<Running> {
         let (left, room) = {
             let mut desk = self.desk();
             let left = desk.running.remove(leased)?;
-            desk.reporting.insert(*leased);
+            desk.reporting.insert(*leased, left.limited);
             desk.standing.ended += 1;
             desk.rate.count();
             self.fill_slots(&mut desk);
@@ -258,12 +272,12 @@ impl Shift {
 
     /// These outcomes are written, or never will be; and whether they came too late.
     pub(super) fn reported(&self, outcomes: impl IntoIterator<Item = (Leased, bool)>) {
-        let mut late = Vec::new();
+        let (mut late, mut others_may_run) = (Vec::new(), false);
         let (was_full, draining) = {
             let mut desk = self.desk();
             let was_full = desk.reporting.len() >= UNREPORTED_AT_MOST;
             for (leased, stale) in outcomes {
-                desk.reporting.remove(&leased);
+                others_may_run |= desk.reporting.remove(&leased) == Some(true);
                 if stale {
                     late.push(leased.0);
                 }
@@ -273,6 +287,9 @@ impl Shift {
         };
         for task_id in late {
             log::warn!(task_id:%; "an outcome came too late");
+        }
+        if others_may_run {
+            self.0.bell.due();
         }
         if was_full {
             self.0.room.notify_one();

@@ -80,7 +80,7 @@ impl Desk {
     /// The claims of which a task is at hand.
     fn at_hand(&self) -> HashSet<Lease> {
         let waiting = self.waiting.iter().map(|(claim, _)| claim.lease);
-        let others = self.running.keys().chain(&self.reporting).chain(&self.stock.unbegun);
+        let others = self.running.keys().chain(self.reporting.keys()).chain(&self.stock.unbegun);
         waiting.chain(others.map(|(_, lease)| *lease)).collect()
     }
 }
@@ -166,9 +166,16 @@ impl Shift {
     }
 
     async fn take_stock(&self) -> Result<()> {
-        let Some(registration) = self.desk().registration else { return Ok(()) };
+        let (registration, unbegun) = {
+            let desk = self.desk();
+            (desk.registration, !desk.stock.unbegun.is_empty())
+        };
+        if registration.is_none() && !unbegun {
+            return Ok(());
+        }
         let mut connection = self.0.pool.get().await?;
         self.try_return(&mut connection).await?;
+        let Some(registration) = registration else { return Ok(()) };
         let (known, began): (Vec<Lease>, _) = {
             let mut desk = self.desk();
             let at_hand = desk.at_hand();

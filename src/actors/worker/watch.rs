@@ -48,30 +48,31 @@ pub(super) async fn keep_watch(shift: Shift) {
             shift.write_progress(&progress).await;
         }
         shift.return_what_waits_too_long().await;
-        shift.take_stock_between_claims().await;
+        // By itself: it keeps others from claiming, which it must not do for as long as this thread may hang.
+        let stock = shift.clone();
+        if let Err(panic) = tokio::spawn(async move { stock.take_stock_between_claims().await }).await {
+            log::error!(error:% = panic; "taking stock failed");
+        }
         shift.give_up_what_hangs();
     }
 }
 
-/// Asks the database about attempts that are at least this old.
+/// Asks the database about tasks that run or wait here for at least this long.
 async fn ask(shift: &Shift, at_least: Duration) -> Result<()> {
-    let old = |running: &Running| running.reason.is_none() && running.since.elapsed() >= at_least;
     let leased: Vec<Leased> = {
-        let desk = shift.desk();
-        desk.running.iter().filter(|(_, running)| old(running)).map(|(leased, _)| *leased).collect()
+        let (desk, now) = (shift.desk(), Instant::now());
+        let old = |since: Instant| now.duration_since(since) >= at_least;
+        let running =
+            desk.running.iter().filter(|(_, running)| running.reason.is_none() && old(running.since));
+        let waiting = desk.waiting.iter().filter(|(_, since)| old(*since)).map(|(claim, _)| claim.leased());
+        running.map(|(leased, _)| *leased).chain(waiting).collect()
     };
     if leased.is_empty() {
         return Ok(());
     }
     let told = queue::watch(&mut *shift.0.pool.get().await?, &leased).await?;
-    let mut desk = shift.desk();
     for (leased, interference) in told {
-        let Some(running) = desk.running.get_mut(&leased) else { continue };
-        log::info!(task_id:% = leased.0, interference:?; "a running task is told to stop");
-        running.tell_to_stop(match interference {
-            Interference::CancelRequested => Reason::CalledOff,
-            Interference::TakenAway => Reason::Interrupted,
-        });
+        shift.interfere(leased, interference);
     }
     Ok(())
 }
@@ -95,6 +96,27 @@ impl Running {
 }
 
 impl Shift {
+    /// Tells the attempt to stop, or does not begin it.
+    fn interfere(&self, leased: Leased, interference: Interference) {
+        let mut desk = self.desk();
+        log::info!(task_id:% = leased.0, interference:?; "a task is told to stop");
+        if let Some(running) = desk.running.get_mut(&leased) {
+            running.tell_to_stop(match interference {
+                Interference::CancelRequested => Reason::CalledOff,
+                Interference::TakenAway => Reason::Interrupted,
+            });
+            return;
+        }
+        let Some(place) = desk.waiting.iter().position(|(claim, _)| claim.leased() == leased) else { return };
+        let Some((claim, _)) = desk.waiting.remove(place) else { return };
+        if interference == Interference::CancelRequested {
+            desk.reporting.insert(leased, self.is_limited(&claim));
+            let (shift, how) = (self.clone(), Stopped::Cancelled);
+            let ending = Ending::Stopped(Stopping { how, why: None, delay: Duration::ZERO });
+            tokio::spawn(async move { shift.report(leased, claim.worker_id, ending).await });
+        }
+    }
+
     fn new_progress(&self) -> Vec<(Leased, Value)> {
         let mut desk = self.desk();
         let changed =

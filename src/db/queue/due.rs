@@ -16,17 +16,18 @@ struct Promote;
 impl Fixed for Promote {
     const SQL: &'static str = "
         with due as (
-            select id from tasks
-            where stage = 'waiting' and run_at <= now() and queue = any($1)
-            order by run_at limit $2 for update skip locked
+            select id from unnest($1) as served (name) cross join lateral (
+                select id from tasks where stage = 'waiting' and queue = served.name and run_at <= now()
+                order by run_at limit $2 for update skip locked) first
         ), promoted as (
             update tasks set status = 'pending', stage = 'due', updated_at = statement_timestamp()
             where id = any(array(select id from due)) returning id
         )
         select (select count(*) from promoted), (
-            select extract(epoch from run_at - clock_timestamp())::float8 from tasks
-            where stage = 'waiting' and run_at > now() and queue = any($1)
-            order by run_at limit 1)";
+            select extract(epoch from min(run_at) - clock_timestamp())::float8
+            from unnest($1) as served (name) cross join lateral (
+                select run_at from tasks where stage = 'waiting' and queue = served.name and run_at > now()
+                order by run_at limit 1) next)";
     const REPLAN: bool = true;
     type Args = (Array<Text>, BigInt);
     type Row = (BigInt, Nullable<Double>);
@@ -41,7 +42,7 @@ pub struct Due {
     pub next: Option<Duration>,
 }
 
-/// Makes tasks of these queues pending whose time has come, at most `at_most`.
+/// Makes tasks of these queues pending whose time has come, at most `at_most` of each.
 ///
 /// # Errors
 /// As the database tells.
@@ -58,16 +59,23 @@ pub async fn promote(connection: &mut AsyncPgConnection, queues: &[String], at_m
 struct PromoteLeftBehind;
 
 impl Fixed for PromoteLeftBehind {
-    const SQL: &'static str = "
-        update tasks set status = 'pending', stage = 'due', updated_at = statement_timestamp()
-        where id = any(array(
-            select id from tasks
-            where stage = 'waiting' and run_at <= now()
-            order by run_at limit $1 for update skip locked))
-        returning id";
+    const SQL: &'static str = concat!(
+        "
+        with promoted as (
+            update tasks set status = 'pending', stage = 'due', updated_at = statement_timestamp()
+            where id = any(array(
+                select id from tasks
+                where stage = 'waiting' and run_at <= now()
+                order by run_at limit $1 for update skip locked))
+            returning id, queue, status
+        )
+        select id, ",
+        ring!("promoted"),
+        " from promoted"
+    );
     const REPLAN: bool = true;
     type Args = (BigInt,);
-    type Row = (SqlUuid,);
+    type Row = (SqlUuid, Nullable<Text>);
 }
 
 /// Makes tasks of all queues pending whose time has come: those of queues that no worker serves too, so that they are
@@ -77,7 +85,7 @@ impl Fixed for PromoteLeftBehind {
 /// As the database tells.
 pub async fn promote_left_behind(connection: &mut AsyncPgConnection, at_most: usize) -> Result<usize> {
     let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
-    let rows: Vec<(Uuid,)> =
+    let rows: Vec<(Uuid, Option<String>)> =
         Statement::<PromoteLeftBehind, _>::with((at_most,)).get_results(connection).await?;
     Ok(rows.len())
 }

@@ -1,6 +1,6 @@
 //! Giving back claimed tasks that were not begun, as if they had never been claimed.
 
-use diesel::sql_types::{Array, BigInt, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use uuid::Uuid;
 
@@ -29,14 +29,20 @@ struct HandBack;
 
 impl Fixed for HandBack {
     const SQL: &'static str = concat!(
+        "with back as (
+        ",
         undo_claim!(),
         " from unnest($1, $2) as x (id, lease)
-        where t.id = any($1) and t.id = x.id and t.lease = x.lease
-        returning t.id, x.lease"
+            where t.id = any($1) and t.id = x.id and t.lease = x.lease
+            returning t.id, x.lease, t.queue, t.status
+        )
+        select id, lease, ",
+        ring!("back"),
+        " from back"
     );
     const REPLAN: bool = true;
     type Args = (Array<SqlUuid>, Array<BigInt>);
-    type Row = (SqlUuid, BigInt);
+    type Row = (SqlUuid, BigInt, Nullable<Text>);
 }
 
 /// Gives back these tasks; returns those whose lease was good.
@@ -47,8 +53,8 @@ pub async fn hand_back(connection: &mut AsyncPgConnection, tasks: &[Leased]) -> 
     let mut tasks = tasks.to_vec();
     tasks.sort_unstable_by_key(|(id, _)| *id);
     let statement = Statement::<HandBack, _>::with(columns(tasks.iter()));
-    let rows: Vec<(Uuid, i64)> = statement.get_results(connection).await?;
-    Ok(rows.into_iter().map(leased).collect())
+    let rows: Vec<(Uuid, i64, Option<String>)> = statement.get_results(connection).await?;
+    Ok(rows.into_iter().map(|(id, lease, _)| leased((id, lease))).collect())
 }
 
 struct TakeBack;
@@ -57,15 +63,20 @@ impl Fixed for TakeBack {
     const SQL: &'static str = concat!(
         "with astray as (
             delete from task_claims where worker_id = $1 and lease <> all($2) returning lease, task_ids
-        ), x as (select unnest(task_ids) as id, lease from astray)
+        ), x as (select unnest(task_ids) as id, lease from astray
+        ), back as (
         ",
         undo_claim!(),
         " from x where t.id = any(array(select id from x)) and t.id = x.id and t.lease = x.lease
-        returning t.id"
+            returning t.id, t.queue, t.status
+        )
+        select id, ",
+        ring!("back"),
+        " from back"
     );
     const REPLAN: bool = true;
     type Args = (BigInt, Array<BigInt>);
-    type Row = (SqlUuid,);
+    type Row = (SqlUuid, Nullable<Text>);
 }
 
 /// Forgets all claims of this worker but those that it knows of, and gives back what still runs of them. Returns how
@@ -79,7 +90,7 @@ pub async fn take_back(
     known: &[Lease],
 ) -> Result<usize> {
     let known: Vec<i64> = known.iter().map(|lease| lease.0).collect();
-    let rows: Vec<(Uuid,)> =
+    let rows: Vec<(Uuid, Option<String>)> =
         Statement::<TakeBack, _>::with((worker_id.0, known)).get_results(connection).await?;
     Ok(rows.len())
 }

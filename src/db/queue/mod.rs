@@ -16,6 +16,18 @@ macro_rules! running_tasks {
 }
 pub(super) use running_tasks;
 
+/// A column that wakes the workers for those of the rows that are pending; they have a `queue` and a `status`.
+macro_rules! ring {
+    ($rows:literal) => {
+        concat!(
+            "(select pg_notify('starter_tasks', case when count(*) > 50 then '*' else string_agg(queue, ',') end)::text
+                from (select distinct queue from ",
+            $rows,
+            " where status = 'pending') as due having count(*) > 0)"
+        )
+    };
+}
+
 mod claim;
 mod due;
 mod hand_back;

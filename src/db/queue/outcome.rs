@@ -91,7 +91,8 @@ struct Stop;
 
 impl Fixed for Stop {
     // Whoever asked to cancel gets his way, unless the task was done before it noticed.
-    const SQL: &'static str = "
+    const SQL: &'static str = concat!(
+        "
         with told as (
             select t.id, t.lease, t.attempt, t.worker_id, t.started_at, x.how, x.why, x.delay,
                 case when t.cancel_requested_at is not null or x.how = 'cancelled' then 'cancelled'
@@ -116,15 +117,18 @@ impl Fixed for Stop {
                 finished_at = case when told.status in ('failed', 'cancelled') then statement_timestamp() end,
                 updated_at = statement_timestamp()
             from told where t.id = any($1) and t.id = told.id
-            returning t.id, told.lease, told.status
+            returning t.id, told.lease, told.status, t.queue
         ), history as (
             insert into task_attempts (task_id, attempt, worker_id, started_at, outcome, error)
             select id, attempt, worker_id, started_at, case how when 'refused' then 'failed' else how end, why from told
         )
-        select id, lease, status from moved";
+        select id, lease, status, ",
+        ring!("moved"),
+        " from moved"
+    );
     const REPLAN: bool = true;
     type Args = (Array<SqlUuid>, Array<BigInt>, Array<Text>, Array<Nullable<Text>>, Array<Double>);
-    type Row = (SqlUuid, BigInt, Text);
+    type Row = (SqlUuid, BigInt, Text, Nullable<Text>);
 }
 
 /// How a task stopped without being done.
@@ -155,8 +159,8 @@ pub async fn stop(
         tasks.iter().map(|(_, stopping)| stopping.why.as_deref()).collect::<Vec<_>>(),
         tasks.iter().map(|(_, stopping)| stopping.delay.as_secs_f64()).collect::<Vec<_>>(),
     ));
-    let rows: Vec<(Uuid, i64, String)> = statement.get_results(connection).await?;
-    rows.into_iter().map(|(id, lease, stored)| Ok((leased((id, lease)), status(&stored)?))).collect()
+    let rows: Vec<(Uuid, i64, String, Option<String>)> = statement.get_results(connection).await?;
+    rows.into_iter().map(|(id, lease, stored, _)| Ok((leased((id, lease)), status(&stored)?))).collect()
 }
 
 pub(super) fn status(stored: &str) -> Result<Status> {

@@ -1,6 +1,6 @@
 //! Tasks whose worker died: found by the absence of its row, so that a half-done sweep is finished by the next.
 
-use diesel::sql_types::{BigInt, Text, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use uuid::Uuid;
 
@@ -72,10 +72,10 @@ impl Fixed for Rescue {
             delete from task_claims
             where lease = any(array(select lease from dead)) and lease <> all(array(select lease from busy))
         )
-        select id, status from moved";
+        select id, status, (select pg_notify('starter_tasks', '+')::text from moved having count(*) > 0) from moved";
     const REPLAN: bool = true;
     type Args = (BigInt,);
-    type Row = (SqlUuid, Text);
+    type Row = (SqlUuid, Text, Nullable<Text>);
 }
 
 /// A task taken from a worker that is gone, and what became of it.
@@ -88,6 +88,7 @@ pub type Rescued = (TaskId, Status);
 /// As the database tells.
 pub async fn rescue(connection: &mut AsyncPgConnection, claims: usize) -> Result<Vec<Rescued>> {
     let claims = i64::try_from(claims).unwrap_or(i64::MAX);
-    let rows: Vec<(Uuid, String)> = Statement::<Rescue, _>::with((claims,)).get_results(connection).await?;
-    rows.into_iter().map(|(id, stored)| Ok((TaskId(id), status(&stored)?))).collect()
+    let rows: Vec<(Uuid, String, Option<String>)> =
+        Statement::<Rescue, _>::with((claims,)).get_results(connection).await?;
+    rows.into_iter().map(|(id, stored, _)| Ok((TaskId(id), status(&stored)?))).collect()
 }

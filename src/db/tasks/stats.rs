@@ -1,8 +1,10 @@
 //! Counting tasks at a price that does not grow with their number.
 //!
-//! Unfinished ones are counted through their partial indexes, up to [`BOUND`] each. The age of the oldest due one is found
+//! Unfinished ones are counted through their partial indexes, up to [`BOUND`] each, of which every queue has its share. The age of the oldest due one is found
 //! by leaping from queue to queue and priority to priority in the index. Finished ones are counted when the table is
 //! small, else scaled up from a sample of its pages. Percentiles are those of the last [`SAMPLE`] that finished.
+
+use std::collections::HashMap;
 
 use diesel::{
     OptionalExtension,
@@ -18,7 +20,8 @@ use crate::{
     },
     domain::{
         Result,
-        task_stats::{Count, Depths, Percentiles, Recent, Stats, Throughput},
+        task::Status,
+        task_stats::{Count, Depths, Percentiles, Recent, Stats, Throughput, Unserved},
     },
 };
 
@@ -34,19 +37,37 @@ struct CountUnfinished;
 impl Fixed for CountUnfinished {
     const SQL: &'static str = concat!(
         "
-        with unfinished as (
-            (select status, task_type, queue from tasks where stage = 'due' limit $1)
+        with recursive due (queue) as (
+            (select queue from tasks where stage = 'due' order by queue limit 1)
             union all
-            (select status, task_type, queue from tasks where stage = 'waiting' limit $1)
+            select (select queue from tasks where stage = 'due' and queue > due.queue order by queue limit 1)
+            from due where due.queue is not null
+        ), waiting (queue) as (
+            (select queue from tasks where stage = 'waiting' order by queue limit 1)
+            union all
+            select (select queue from tasks where stage = 'waiting' and queue > waiting.queue order by queue limit 1)
+            from waiting where waiting.queue is not null
+        ), share as (
+            select $1 / greatest((select count(queue) from (select queue from due limit 1000) one), 1) as due,
+                $1 / greatest((select count(queue) from (select queue from waiting limit 1000) one), 1) as waiting
+        ), unfinished as (
+            (select t.* from (select queue from due limit 1000) one cross join lateral (
+                select status, task_type, queue from tasks where stage = 'due' and queue = one.queue
+                limit (select due from share)) t)
+            union all
+            (select t.* from (select queue from waiting limit 1000) one cross join lateral (
+                select status, task_type, queue from tasks where stage = 'waiting' and queue = one.queue
+                limit (select waiting from share)) t)
             union all
             (select t.status, t.task_type, t.queue ",
         running_tasks!(),
         " limit $1))
-        select status, task_type, queue, count(*)
+        select status, task_type, queue, count(*), case status when 'pending' then (select due from share)
+            when 'running' then $1 else (select waiting from share) end
         from unfinished group by status, task_type, queue order by status, task_type, queue"
     );
     type Args = (BigInt,);
-    type Row = (Text, Text, Text, BigInt);
+    type Row = (Text, Text, Text, BigInt, BigInt);
 }
 
 /// Unfinished tasks by status, type and queue.
@@ -54,19 +75,53 @@ impl Fixed for CountUnfinished {
 /// # Errors
 /// As the database tells.
 pub async fn depths(connection: &mut AsyncPgConnection) -> Result<Depths> {
-    let rows: Vec<(String, String, String, i64)> =
+    let rows: Vec<(String, String, String, i64, i64)> =
         Statement::<CountUnfinished, _>::with((BOUND,)).get_results(connection).await?;
-    let counted = |statuses: [&str; 2]| -> i64 {
-        rows.iter().filter(|row| statuses.contains(&row.0.as_str())).map(|row| row.3).sum()
-    };
-    let kinds = [["pending"; 2], ["scheduled", "retrying"], ["running"; 2]];
-    let bounded = kinds.into_iter().any(|kind| counted(kind) >= BOUND);
-    let counts = rows.into_iter().map(|(status, task_type, queue, n)| count(&status, task_type, queue, n));
+    let mut of_queues: HashMap<(&str, &str), (i64, i64)> = HashMap::new();
+    for (status, _, queue, n, share) in &rows {
+        // Scheduled and retrying ones share; running ones are counted over all queues.
+        let (kind, queue) = match status.as_str() {
+            "pending" => ("due", queue.as_str()),
+            "running" => ("running", ""),
+            _ => ("waiting", queue.as_str()),
+        };
+        let (counted, _) = of_queues.entry((kind, queue)).or_insert((0, *share));
+        *counted += n;
+    }
+    let bounded = of_queues.values().any(|(counted, share)| counted >= share);
+    let counts = rows.into_iter().map(|(status, task_type, queue, n, _)| count(&status, task_type, queue, n));
     Ok(Depths { counts: counts.collect::<Result<_>>()?, bounded })
 }
 
 fn count(stored: &str, task_type: String, queue: String, count: i64) -> Result<Count> {
     Ok(Count { status: status(stored)?, task_type, queue, count: u64::try_from(count).unwrap_or(0) })
+}
+
+struct LiveWorkers;
+
+impl Fixed for LiveWorkers {
+    const SQL: &'static str = "select task_types, queues from workers where lease_expires_at > now()";
+    type Args = ();
+    type Row = (Array<Text>, Array<Text>);
+}
+
+/// Of these counts, the pending tasks that no live worker takes.
+async fn unserved(connection: &mut AsyncPgConnection, counts: &[Count]) -> Result<Vec<Unserved>> {
+    let workers: Vec<(Vec<String>, Vec<String>)> =
+        Statement::<LiveWorkers, _>::with(()).get_results(connection).await?;
+    let takes = |count: &Count| {
+        workers
+            .iter()
+            .any(|(types, queues)| types.contains(&count.task_type) && queues.contains(&count.queue))
+    };
+    let left = counts.iter().filter(|count| count.status == Status::Pending && !takes(count));
+    Ok(left
+        .map(|left| Unserved {
+            task_type: left.task_type.clone(),
+            queue: left.queue.clone(),
+            count: left.count,
+        })
+        .collect())
 }
 
 struct OldestDue;
@@ -193,8 +248,10 @@ impl Fixed for MeasureRecent {
     const SQL: &'static str = concat!(
         "
         with recent as (
-            select task_type, status, extract(epoch from greatest(started_at - run_at, interval '0'))::float8 as wait,
-                extract(epoch from finished_at - started_at)::float8 as run
+            select task_type, status,
+                case when status <> 'cancelled' then extract(epoch from started_at - least(run_at, started_at)) end::float8
+                    as wait,
+                case when status <> 'cancelled' then extract(epoch from finished_at - started_at) end::float8 as run
             from (select unnest(task_ids) as id ",
         latest_endings!(),
         ") ended, lateral (select * from tasks where id = ended.id and finished_at is not null limit 1) t
@@ -248,12 +305,14 @@ fn percentiles(spread: Spread) -> Option<Percentiles> {
 /// As the database tells.
 pub async fn stats(connection: &mut AsyncPgConnection) -> Result<Stats> {
     let depths = depths(connection).await?;
+    let unserved = unserved(connection, &depths.counts).await?;
     let (finished, estimated) = finished(connection).await?;
     let oldest = oldest_due(connection).await?;
     Ok(Stats {
         counts: depths.counts.into_iter().chain(finished).collect(),
         estimated,
         bounded: depths.bounded,
+        unserved,
         oldest_due_secs: oldest.into_iter().map(|(_, secs)| secs).reduce(f64::max),
         throughput: throughput(connection).await?,
         recent: recent(connection).await?,

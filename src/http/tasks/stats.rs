@@ -12,7 +12,7 @@ use crate::{
     domain::{
         Action,
         task::Status,
-        task_stats::{Percentiles, Recent, Stats, Throughput},
+        task_stats::{Percentiles, Recent, Stats, Throughput, Unserved},
     },
     endpoint,
     http::{Endpoint, Identity, Problem},
@@ -46,6 +46,8 @@ struct TaskStatistics {
     estimated: bool,
     /// Unfinished tasks were counted up to a bound: there are that many, or more.
     bounded: bool,
+    /// Pending tasks that no live worker takes, as none knows their type and serves their queue.
+    unserved: Vec<Unserved>,
     /// Seconds since the oldest task became due that still waits; null when none does.
     oldest_due_secs: Option<f64>,
     throughput: Throughput,
@@ -73,6 +75,7 @@ impl From<Stats> for TaskStatistics {
             counts,
             estimated: stats.estimated,
             bounded: stats.bounded,
+            unserved: stats.unserved,
             oldest_due_secs: stats.oldest_due_secs,
             throughput: stats.throughput,
             wait_secs: all.first().and_then(|all| all.wait_secs),

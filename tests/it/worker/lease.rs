@@ -64,12 +64,40 @@ impl TaskType for Scarce {
     }
 }
 
+/// Only one of it at once.
+#[derive(Deserialize, JsonSchema)]
+struct Sparse {}
+
+impl TaskType for Sparse {
+    const NAME: &'static str = "sparse";
+    const MAX_RUNNING: Option<u32> = Some(1);
+
+    async fn run(self, _: Context) -> Outcome {
+        Ok(Value::Null)
+    }
+}
+
 fn registry() -> Registry {
-    Registry::builtin().with::<Stubborn>().with::<Scarce>()
+    Registry::builtin().with::<Stubborn>().with::<Scarce>().with::<Sparse>()
 }
 
 fn short_lease() -> Settings {
     Settings { lease: Duration::from_secs(2), ..quick() }
+}
+
+#[test]
+fn the_next_of_a_limited_type_begins_when_one_ends() {
+    in_workshop(async |workshop| {
+        let mut ids = Vec::new();
+        for _ in 0..10 {
+            ids.push(workshop.enqueue(task("sparse", json!({}))).await);
+        }
+        let once = Settings { poll: Duration::from_secs(3_600), ..short_lease() };
+        let _worker = workshop.worker(registry(), once).await;
+        for id in ids {
+            workshop.until(id, "succeeded").await;
+        }
+    });
 }
 
 #[test]

@@ -94,6 +94,28 @@ fn what_had_not_begun_when_the_lease_was_lost_is_not_the_worse_for_it() {
 }
 
 #[test]
+fn what_was_claimed_and_not_begun_can_be_called_off() {
+    in_workshop(async |workshop| {
+        enqueue_a_jam(&workshop).await;
+        let worker = workshop.worker(Registry::builtin(), settings()).await;
+        let bell = worker.shift.bell();
+        let call_off =
+            "update tasks set cancel_requested_at = now() where status = 'running' and priority = 0";
+        // By a second of waiting they would be back in the queue: then the next that are claimed.
+        let cancelled = "select 1 from task_attempts where outcome = 'cancelled'";
+        eventually(PATIENCE, async || {
+            workshop.database.sql(call_off).await;
+            bell.cancelled();
+            !workshop.rows(cancelled).await.is_empty()
+        })
+        .await;
+        let odd =
+            "select 1 from tasks t join task_attempts a on a.task_id = t.id where t.status <> 'cancelled'";
+        assert!(workshop.rows(odd).await.is_empty());
+    });
+}
+
+#[test]
 fn a_worker_that_stops_takes_nothing_along_though_a_return_failed() {
     in_workshop(async |workshop| {
         workshop.database.sql(NO_WAY_BACK).await;

@@ -15,7 +15,7 @@ use crate::{
         Error, Reach, TaskId,
         task::{AttemptRecord, Status, Task},
         task_request::TaskFilter,
-        task_stats::{Count, Percentiles, Recent, Stats, Throughput},
+        task_stats::{Count, Percentiles, Recent, Stats, Throughput, Unserved},
     },
     tasks::{Definition, Registry},
 };
@@ -112,6 +112,7 @@ struct Shown {
     counts: Vec<Count>,
     estimated: bool,
     bounded: bool,
+    unserved: Vec<Unserved>,
     oldest_due_secs: Option<f64>,
     throughput: Throughput,
     recent: Vec<Recent>,
@@ -119,8 +120,8 @@ struct Shown {
 
 impl From<Stats> for Shown {
     fn from(stats: Stats) -> Self {
-        let Stats { counts, estimated, bounded, oldest_due_secs, throughput, recent } = stats;
-        Self { counts, estimated, bounded, oldest_due_secs, throughput, recent }
+        let Stats { counts, estimated, bounded, unserved, oldest_due_secs, throughput, recent } = stats;
+        Self { counts, estimated, bounded, unserved, oldest_due_secs, throughput, recent }
     }
 }
 
@@ -143,7 +144,12 @@ pub(super) async fn stats(desk: &Desk) -> Outcome {
         });
         let oldest = or_dash(shown.oldest_due_secs.map(|secs| format!("{secs:.1} s")));
         let rate = shown.throughput.per_second;
-        format!("{counts}\n{recent}\noldest due: {oldest}; finished: {rate:.2}/s{about}")
+        let unserved: String = shown
+            .unserved
+            .iter()
+            .map(|left| format!("no live worker for {} in {}: {}\n", left.task_type, left.queue, left.count))
+            .collect();
+        format!("{counts}\n{recent}\n{unserved}oldest due: {oldest}; finished: {rate:.2}/s{about}")
     })
 }
 

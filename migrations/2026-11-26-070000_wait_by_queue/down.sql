@@ -1,0 +1,14 @@
+set local lock_timeout = '5s';
+
+drop index tasks_waiting_of_queue;
+
+create or replace function tasks_ended() returns trigger language plpgsql as $$
+begin
+    -- Most statements are claims, and a claim ends nothing.
+    if (select status from changed limit 1) <> 'running' then
+        insert into task_endings (at, task_ids)
+        select max(finished_at), array_agg(id) from changed where finished_at is not null having count(*) > 0;
+    end if;
+    return null;
+end
+$$;
