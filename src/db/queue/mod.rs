@@ -27,6 +27,7 @@ macro_rules! ring {
         )
     };
 }
+pub(super) use ring;
 
 mod claim;
 mod due;

@@ -6,7 +6,10 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
 use crate::{
-    db::statement::{Fixed, Statement},
+    db::{
+        queue::ring,
+        statement::{Fixed, Statement},
+    },
     domain::{Result, TaskId, task::Status},
 };
 
@@ -25,9 +28,10 @@ struct RetryFailed;
 
 impl Fixed for RetryFailed {
     // One whose key is held by another stays as it is, and so does all but the last of several with the same key.
-    const SQL: &'static str = "
+    const SQL: &'static str = concat!(
+        "
         with chosen as (
-            select id, queue from tasks t
+            select id from tasks t
             where stage = 'failed' and finished_at < $4 and ($1::text is null or task_type = $1) and ($2::text is null or queue = $2)
                 and not exists (
                     select from tasks other
@@ -39,10 +43,12 @@ impl Fixed for RetryFailed {
                 cancel_requested_at = null, finished_at = null, result = null, progress = null,
                 updated_at = statement_timestamp()
             where id = any(array(select id from chosen))
-            returning id, queue
+            returning id, queue, status
         )
-        select id, (select pg_notify('starter_tasks', case when count(distinct queue) > 50 then '*'
-            else string_agg(distinct queue, ',') end)::text from again) from again";
+        select id, ",
+        ring!("again"),
+        " from again"
+    );
     type Args = (Nullable<Text>, Nullable<Text>, BigInt, Timestamptz);
     type Row = (SqlUuid, Nullable<Text>);
 }
