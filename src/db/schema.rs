@@ -145,6 +145,10 @@ diesel::table! {
         /// The type of all of them, where only so many of it may run.
         task_type -> Nullable<Text>,
         task_ids -> Array<Nullable<Uuid>>,
+        /// The place of the first of the tasks; the others follow.
+        first_place -> Int8,
+        /// Tasks in places up to this one may have begun, and those up to its worker's.
+        begun_to -> Int8,
     }
 }
 
@@ -249,6 +253,8 @@ diesel::table! {
         queues -> Array<Nullable<Text>>,
         started_at -> Timestamptz,
         lease_expires_at -> Timestamptz,
+        /// Tasks in places up to this one may have begun.
+        begun_to -> Int8,
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Claim {
     pub priority: i16,
     /// When it was due.
     pub run_at: DateTime<Utc>,
+    /// If this attempt fails, or loses its worker, none follows.
+    pub last_chance: bool,
 }
 
 impl Claim {

@@ -88,6 +88,7 @@ mod tests {
             created_by: None,
             priority,
             run_at,
+            last_chance: false,
         }
     }
 

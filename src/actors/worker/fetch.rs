@@ -14,7 +14,7 @@ use super::{
 use crate::{
     db::{
         PooledConnection,
-        queue::{self, Wanted},
+        queue::{self, Places, Wanted},
     },
     domain::{
         Result,
@@ -159,7 +159,8 @@ impl<'a> Visit<'a> {
         let (lease, wanted, began) = (Lease::draw(), self.left, Instant::now());
         let whence = claiming.bookmarks.whence(queue, began);
         let (connection, worker_id) = (&mut self.connection, self.worker_id);
-        let what = Wanted { queue, task_types: types, limited: None, at_most: wanted, whence };
+        let places = self.shift.places(wanted);
+        let what = Wanted { queue, task_types: types, limited: None, at_most: wanted, whence, places };
         let plans = self.shift.0.pool.plans();
         let claimed = queue::claim_from(connection, plans, worker_id, lease, what).await;
         match &claimed {
@@ -168,7 +169,7 @@ impl<'a> Visit<'a> {
             }
             _ => claiming.bookmarks.remove(queue),
         }
-        self.keep(claimed).await?;
+        self.keep(claimed, places).await?;
         Ok(if whence.is_some() { Look::Again } else { Look::Done })
     }
 
@@ -191,19 +192,20 @@ impl<'a> Visit<'a> {
                 let (connection, worker_id) = (&mut self.connection, self.worker_id);
                 // What waits here counts as running, and keeps others from it.
                 let at_most = self.left.min(shift.free_slots().max(1));
+                let places = self.shift.places(at_most);
                 let claimed =
-                    queue::claim_limited(connection, worker_id, lease, queue, limited, at_most).await;
-                self.keep(claimed).await?;
+                    queue::claim_limited(connection, worker_id, lease, queue, limited, at_most, places).await;
+                self.keep(claimed, places).await?;
             }
         }
         Ok(())
     }
 
     /// A claim whose answer never came may have been made all the same.
-    async fn keep(&mut self, claimed: Result<Vec<Claim>>) -> Result<()> {
+    async fn keep(&mut self, claimed: Result<Vec<Claim>>, places: Places) -> Result<()> {
         let claims = claimed.inspect_err(|_| self.shift.desk().stock.doubt())?;
         self.left = self.left.saturating_sub(claims.len());
-        if !self.shift.take(claims) {
+        if !self.shift.take(claims, places) {
             let returned = self.shift.try_return(&mut self.connection).await;
             returned.inspect_err(|_| self.shift.desk().stock.doubt())?;
         }

@@ -95,7 +95,7 @@ async fn try_beat(shift: &Shift, id: WorkerId) -> Result<bool> {
 impl Shift {
     /// This process may not have its tasks any more: they are told to stop, and what they still report is judged by
     /// the fence.
-    fn lose(&self, id: WorkerId, why: &str) {
+    pub(super) fn lose(&self, id: WorkerId, why: &str) {
         let mut desk = self.desk();
         if desk.registration.is_none_or(|now| now.id != id) {
             return;

@@ -6,6 +6,7 @@
 //! | `shift` | what is known of the tasks at hand; outlives the actor |
 //! | `lease` | registering, and giving signs of life |
 //! | `fetch` | claiming due tasks |
+//! | `waiting` | what was claimed ahead, and which of it may begin |
 //! | `bookmark` | where in a queue the next claim begins |
 //! | `clock` | noticing that a task's time has come |
 //! | `attempt` | one attempt, from its claim to its outcome |
@@ -40,6 +41,7 @@ mod rate;
 mod report;
 mod shift;
 mod stock;
+mod waiting;
 mod watch;
 
 use actix::{Actor, AsyncContext as _, Context, Handler, Message, WrapFuture as _};

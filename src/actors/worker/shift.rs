@@ -1,7 +1,7 @@
 //! What is known of the tasks at hand. It outlives the actor: attempts that run when the actor dies are not lost.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -12,17 +12,20 @@ use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Bell, attempt, fetch::Claiming, outbox::Outbox, rate::Rate, report::Reports, stock::Stock};
+use super::{
+    Bell, attempt, fetch::Claiming, outbox::Outbox, rate::Rate, report::Reports, stock::Stock,
+    waiting::Waiting,
+};
 use crate::{
     config,
-    db::Pool,
+    db::{Pool, queue::Places},
     domain::attempt::{Claim, Leased, WorkerId},
     tasks::{Registry, Services},
 };
 
 /// How long the tasks that are claimed ahead may keep this worker busy.
 const AHEAD: Duration = Duration::from_millis(200);
-/// Tasks that are claimed ahead for each that runs, at most: they suffer with it when the process is killed.
+/// Tasks that are claimed ahead for each that runs, at most: nobody else runs them meanwhile.
 const AHEAD_PER_SLOT: usize = 128;
 const AHEAD_AT_MOST: usize = 2_000;
 /// Outcomes that wait to be written, at most; past it, nothing is claimed.
@@ -93,7 +96,7 @@ pub(super) struct Inner {
 
 pub(super) struct Desk {
     pub(super) registration: Option<Registration>,
-    pub(super) waiting: VecDeque<(Claim, Instant)>,
+    pub(super) waiting: Waiting,
     pub(super) running: HashMap<Leased, Running>,
     /// Whose outcomes are not yet written; and whether only so many of their type may run.
     pub(super) reporting: HashMap<Leased, bool>,
@@ -150,7 +153,7 @@ impl Shift {
         let now = Instant::now();
         let desk = Desk {
             registration: None,
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
             running: HashMap::new(),
             reporting: HashMap::new(),
             stock: Stock::new(now),
@@ -209,7 +212,7 @@ impl Shift {
     }
 
     /// Begins what was claimed, or keeps it until a slot is free. Or tells that it is to go back.
-    pub(super) fn take(&self, claims: Vec<Claim>) -> bool {
+    pub(super) fn take(&self, claims: Vec<Claim>, places: Places) -> bool {
         let Some(first) = claims.first() else { return true };
         let (lease, worker_id) = (first.lease, first.worker_id);
         let mut desk = self.desk();
@@ -225,28 +228,25 @@ impl Shift {
         if desk.running.is_empty() {
             desk.rate.rested(now);
         }
-        desk.waiting.extend(claims.into_iter().map(|claim| (claim, now)));
+        desk.waiting.push(claims, places, now);
         self.fill_slots(&mut desk);
         true
     }
 
-    fn fill_slots(&self, desk: &mut Desk) {
-        while desk.running.len() < self.0.settings.concurrency {
-            let Some((claim, _)) = desk.waiting.pop_front() else { break };
-            let stop = CancellationToken::new();
-            let (progress, seen) = watch::channel(None);
-            let running = Running {
-                worker_id: claim.worker_id,
-                since: Instant::now(),
-                timeout: claim.timeout,
-                limited: self.is_limited(&claim),
-                stop: stop.clone(),
-                reason: None,
-                progress: seen,
-            };
-            desk.running.insert(claim.leased(), running);
-            attempt::begin(self.clone(), claim, stop, progress);
-        }
+    pub(super) fn begin(&self, desk: &mut Desk, claim: Claim) {
+        let stop = CancellationToken::new();
+        let (progress, seen) = watch::channel(None);
+        let running = Running {
+            worker_id: claim.worker_id,
+            since: Instant::now(),
+            timeout: claim.timeout,
+            limited: self.is_limited(&claim),
+            stop: stop.clone(),
+            reason: None,
+            progress: seen,
+        };
+        desk.running.insert(claim.leased(), running);
+        attempt::begin(self.clone(), claim, stop, progress);
     }
 
     pub(super) fn is_limited(&self, claim: &Claim) -> bool {

@@ -73,13 +73,13 @@ impl Desk {
     /// What was not begun is to go back. Tells how much that is.
     pub(super) fn give_up_waiting(&mut self) -> usize {
         let waiting = self.waiting.len();
-        self.stock.put(self.waiting.drain(..).map(|(claim, _)| claim.leased()));
+        self.stock.put(self.waiting.drain().map(|claim| claim.leased()));
         waiting
     }
 
     /// The claims of which a task is at hand.
     fn at_hand(&self) -> HashSet<Lease> {
-        let waiting = self.waiting.iter().map(|(claim, _)| claim.lease);
+        let waiting = self.waiting.iter().map(|waiter| waiter.claim.lease);
         let others = self.running.keys().chain(self.reporting.keys()).chain(&self.stock.unbegun);
         waiting.chain(others.map(|(_, lease)| *lease)).collect()
     }

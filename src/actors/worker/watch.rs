@@ -64,7 +64,8 @@ async fn ask(shift: &Shift, at_least: Duration) -> Result<()> {
         let old = |since: Instant| now.duration_since(since) >= at_least;
         let running =
             desk.running.iter().filter(|(_, running)| running.reason.is_none() && old(running.since));
-        let waiting = desk.waiting.iter().filter(|(_, since)| old(*since)).map(|(claim, _)| claim.leased());
+        let waiting =
+            desk.waiting.iter().filter(|waiter| old(waiter.since)).map(|waiter| waiter.claim.leased());
         running.map(|(leased, _)| *leased).chain(waiting).collect()
     };
     if leased.is_empty() {
@@ -107,8 +108,7 @@ impl Shift {
             });
             return;
         }
-        let Some(place) = desk.waiting.iter().position(|(claim, _)| claim.leased() == leased) else { return };
-        let Some((claim, _)) = desk.waiting.remove(place) else { return };
+        let Some(claim) = desk.waiting.remove(leased) else { return };
         if interference == Interference::CancelRequested {
             desk.reporting.insert(leased, self.is_limited(&claim));
             let (shift, how) = (self.clone(), Stopped::Cancelled);
@@ -130,7 +130,7 @@ impl Shift {
     async fn return_what_waits_too_long(&self) {
         {
             let mut desk = self.desk();
-            if desk.waiting.front().is_none_or(|(_, since)| since.elapsed() < LONGEST_WAIT) {
+            if desk.waiting.first().is_none_or(|waiter| waiter.since.elapsed() < LONGEST_WAIT) {
                 return;
             }
             desk.give_up_waiting();

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use diesel::{
     deserialize::Queryable,
-    sql_types::{Array, BigInt, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid},
+    sql_types::{
+        Array, BigInt, Bool, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
+    },
 };
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
 use serde_json::Value;
@@ -40,13 +42,14 @@ macro_rules! claim_tasks {
             limit $4
             for update skip locked
         ), noted as (
-            insert into task_claims (lease, worker_id, task_type, task_ids)
-            select $5, $3, $6, array_agg(id) from ready having count(*) > 0
+            insert into task_claims (lease, worker_id, task_type, task_ids, first_place, begun_to)
+            select $5, $3, $6, array_agg(id), $7, $8 from ready having count(*) > 0
         )
         update tasks set status = 'running', stage = null, attempt = attempt + 1, worker_id = $3, lease = $5, progress = null,
             started_at = statement_timestamp(), updated_at = statement_timestamp()
         where ctid = any(array(select ctid from ready))
-        returning id, task_type, payload, attempt, retry_count, timeout_secs, request_id, created_by, priority, run_at"
+        returning id, task_type, payload, attempt, retry_count, timeout_secs, request_id, created_by, priority, run_at,
+            retry_count + 1 >= max_attempts or crashes >= 2"
         )
     };
 }
@@ -62,6 +65,7 @@ type Columns = (
     Nullable<SqlUuid>,
     SmallInt,
     Timestamptz,
+    Bool,
 );
 
 struct ClaimTasks<const REPLAN: bool>;
@@ -69,7 +73,7 @@ struct ClaimTasks<const REPLAN: bool>;
 impl<const REPLAN: bool> Fixed for ClaimTasks<REPLAN> {
     const SQL: &'static str = claim_tasks!("");
     const REPLAN: bool = REPLAN;
-    type Args = (Text, Array<Text>, BigInt, BigInt, BigInt, Nullable<Text>);
+    type Args = (Text, Array<Text>, BigInt, BigInt, BigInt, Nullable<Text>, BigInt, BigInt);
     type Row = Columns;
 }
 
@@ -77,9 +81,10 @@ struct ClaimTasksFrom<const REPLAN: bool>;
 
 impl<const REPLAN: bool> Fixed for ClaimTasksFrom<REPLAN> {
     // With one priority only, the time is a bound in the index: the scan begins there.
-    const SQL: &'static str = claim_tasks!(" and priority = $7 and run_at >= $8");
+    const SQL: &'static str = claim_tasks!(" and priority = $9 and run_at >= $10");
     const REPLAN: bool = REPLAN;
-    type Args = (Text, Array<Text>, BigInt, BigInt, BigInt, Nullable<Text>, SmallInt, Timestamptz);
+    type Args =
+        (Text, Array<Text>, BigInt, BigInt, BigInt, Nullable<Text>, BigInt, BigInt, SmallInt, Timestamptz);
     type Row = Columns;
 }
 
@@ -104,6 +109,7 @@ struct Row {
     created_by: Option<Uuid>,
     priority: i16,
     run_at: DateTime<Utc>,
+    last_chance: bool,
 }
 
 /// Claims at most `at_most` due tasks of `queue`, best first, of types that are in `task_types`: the others are left
@@ -121,8 +127,24 @@ pub async fn claim(
     task_types: &[&str],
     at_most: usize,
 ) -> Result<Vec<Claim>> {
-    let wanted = Wanted { queue, task_types, limited: None, at_most, whence: None };
+    let wanted =
+        Wanted { queue, task_types, limited: None, at_most, whence: None, places: Places::ALL_BEGIN };
     claim_from(connection, Plans::Fresh, worker_id, lease, wanted).await
+}
+
+/// Where the tasks of a claim are in the order in which their worker begins them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Places {
+    /// The first one's; the others follow.
+    pub first: i64,
+    /// Those up to this place may begin as soon as they are claimed. Those behind it may when [`super::note_begun`] has
+    /// it in writing.
+    pub begun_to: i64,
+}
+
+impl Places {
+    /// All may begin.
+    pub const ALL_BEGIN: Self = Self { first: 1, begun_to: i64::MAX };
 }
 
 /// What to claim.
@@ -138,6 +160,8 @@ pub struct Wanted<'a> {
     pub at_most: usize,
     /// Where in the queue to begin; `None`: at the front.
     pub whence: Option<Whence>,
+    /// Which of them may begin.
+    pub places: Places,
 }
 
 /// As [`claim`], but may look only at tasks of one priority, from one time on. The index still has an entry for each task
@@ -152,11 +176,11 @@ pub async fn claim_from(
     lease: Lease,
     wanted: Wanted<'_>,
 ) -> Result<Vec<Claim>> {
-    let Wanted { queue, task_types, limited, at_most, whence } = wanted;
+    let Wanted { queue, task_types, limited, at_most, whence, places: Places { first, begun_to } } = wanted;
     let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
-    let from_front = (queue, task_types, worker_id.0, at_most, lease.0, limited);
+    let from_front = (queue, task_types, worker_id.0, at_most, lease.0, limited, first, begun_to);
     let from = |Whence { priority, run_at }| {
-        (queue, task_types, worker_id.0, at_most, lease.0, limited, priority, run_at)
+        (queue, task_types, worker_id.0, at_most, lease.0, limited, first, begun_to, priority, run_at)
     };
     let rows: Vec<Row> = match (whence.map(from), plans) {
         (None, Plans::Kept) => {
@@ -192,6 +216,7 @@ impl Row {
             created_by: self.created_by.map(UserId),
             priority: self.priority,
             run_at: self.run_at,
+            last_chance: self.last_chance,
         }
     }
 }
@@ -201,7 +226,7 @@ struct LockType;
 impl Fixed for LockType {
     const SQL: &'static str = "select pg_try_advisory_xact_lock(hashtextextended('starter.limit.' || $1, 0))";
     type Args = (Text,);
-    type Row = (diesel::sql_types::Bool,);
+    type Row = (Bool,);
 }
 
 struct CountRunning;
@@ -227,6 +252,7 @@ pub async fn claim_limited(
     queue: &str,
     (task_type, max_running): (&str, u32),
     at_most: usize,
+    places: Places,
 ) -> Result<Vec<Claim>> {
     let turn = connection.transaction(async |connection| {
         let (mine,): (bool,) = Statement::<LockType, _>::with((task_type,)).get_result(connection).await?;
@@ -241,7 +267,8 @@ pub async fn claim_limited(
             return Ok(Vec::new());
         }
         let task_types = &[task_type];
-        let wanted = Wanted { queue, task_types, limited: Some(task_type), at_most: free, whence: None };
+        let wanted =
+            Wanted { queue, task_types, limited: Some(task_type), at_most: free, whence: None, places };
         claim_from(connection, Plans::Fresh, worker_id, lease, wanted).await
     });
     turn.await

@@ -39,12 +39,12 @@ mod rescue;
 mod schedule;
 mod watch;
 
-pub use claim::{Wanted, Whence, claim, claim_from, claim_limited, peek};
+pub use claim::{Places, Wanted, Whence, claim, claim_from, claim_limited, peek};
 pub use due::{Due, promote, promote_left_behind};
 pub use hand_back::{hand_back, settle, take_back};
 pub use outcome::{Stopping, stop, succeed, succeed_by};
 pub use progress::report_progress;
-pub use registration::{beat, deregister, register};
+pub use registration::{beat, deregister, note_begun, register};
 pub use rescue::{Rescued, bury_workers, rescue};
 pub use schedule::{DueTick, Firing, due_ticks, fire, next_tick};
 pub use watch::{Interference, watch};

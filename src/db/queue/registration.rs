@@ -58,6 +58,24 @@ pub async fn beat(connection: &mut AsyncPgConnection, worker: WorkerId, lease: D
     Ok(!rows.is_empty())
 }
 
+struct NoteBegun;
+
+impl Fixed for NoteBegun {
+    const SQL: &'static str =
+        "update workers set begun_to = greatest(begun_to, $1) where id = $2 returning begun_to";
+    type Args = (BigInt, BigInt);
+    type Row = (BigInt,);
+}
+
+/// Notes that the worker's tasks up to this place may have begun. `false`: it was given up, and may begin nothing.
+///
+/// # Errors
+/// As the database tells. It may have been noted all the same.
+pub async fn note_begun(connection: &mut AsyncPgConnection, worker: WorkerId, to: i64) -> Result<bool> {
+    let rows: Vec<(i64,)> = Statement::<NoteBegun, _>::with((to, worker.0)).get_results(connection).await?;
+    Ok(!rows.is_empty())
+}
+
 struct Deregister;
 
 impl Fixed for Deregister {

@@ -19,8 +19,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use diesel::{QueryableByName, sql_types::Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use secrecy::SecretString;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use starter::db::{
     Limits, Pool, Session, Target,
@@ -254,4 +256,17 @@ fn reaper_of_the_test_cluster() {
             return;
         }
     }
+}
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = Text)]
+    json: String,
+}
+
+/// What a query finds, as JSON objects.
+pub(crate) async fn rows(connection: &mut AsyncPgConnection, query: &str) -> Vec<Value> {
+    let query = format!("select to_jsonb(rows)::text as json from ({query}) as rows");
+    let rows: Vec<Row> = diesel::sql_query(query).load(connection).await.unwrap();
+    rows.into_iter().map(|row| serde_json::from_str(&row.json).unwrap()).collect()
 }

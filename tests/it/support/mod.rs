@@ -14,11 +14,7 @@ use tokio::time::{Instant, sleep};
 
 /// Waits until `condition` holds; panics when it does not within `deadline`. For everything that happens in its
 /// own time: never sleep in a test.
-pub(crate) async fn eventually<F, Fut>(deadline: Duration, mut condition: F)
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = bool>,
-{
+pub(crate) async fn eventually(deadline: Duration, mut condition: impl AsyncFnMut() -> bool) {
     let end = Instant::now() + deadline;
     while !condition().await {
         assert!(Instant::now() < end, "still not so after {deadline:?}");

@@ -1,5 +1,6 @@
 //! The worker: real tasks, a real database, the real actor.
 
+mod begun;
 mod claims;
 mod files;
 mod late;

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 use starter::{
     db::{
-        self,
-        queue::{self, Stopping},
+        self, Plans,
+        queue::{self, Places, Stopping, Wanted},
     },
     domain::{
         Reach, TaskId,
@@ -30,6 +30,13 @@ enum Step {
     Claim {
         worker: usize,
         at_most: usize,
+        /// So many of them may begin at once.
+        begin: i64,
+    },
+    /// So many more of a worker's tasks may begin.
+    Begin {
+        worker: usize,
+        more: i64,
     },
     /// By whoever once had the task: his lease may be long over.
     Succeed {
@@ -72,7 +79,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let any_one = 0..1000_usize;
     let step = prop_oneof![
         3 => (1..4).prop_map(|max_attempts| Step::Enqueue { max_attempts }),
-        4 => (0..WORKERS, 1..4_usize).prop_map(|(worker, at_most)| Step::Claim { worker, at_most }),
+        4 => (0..WORKERS, 1..4_usize, 0..4_i64)
+            .prop_map(|(worker, at_most, begin)| Step::Claim { worker, at_most, begin }),
+        2 => (0..WORKERS, 1..3_i64).prop_map(|(worker, more)| Step::Begin { worker, more }),
         2 => any_one.clone().prop_map(|claim| Step::Succeed { claim }),
         4 => (any_one.clone(), how).prop_map(|(claim, how)| Step::Stop { claim, how }),
         1 => any_one.clone().prop_map(|claim| Step::HandBack { claim }),
@@ -107,13 +116,31 @@ impl Task {
     }
 }
 
+/// A task that was claimed once.
+#[derive(Clone, Copy)]
+struct Claimed {
+    leased: Leased,
+    /// `None`: it is gone.
+    worker: Option<usize>,
+    place: i64,
+    /// It may have.
+    begun: bool,
+}
+
+/// A worker, and its tasks' places.
+#[derive(Clone, Copy)]
+struct Worker {
+    id: WorkerId,
+    next_place: i64,
+    begun_to: i64,
+}
+
 struct World {
     connection: AsyncPgConnection,
     tasks: HashMap<TaskId, Task>,
     order: Vec<TaskId>,
-    /// Every claim ever made, with the worker that made it.
-    claims: Vec<(Leased, usize)>,
-    workers: Vec<Option<WorkerId>>,
+    claims: Vec<Claimed>,
+    workers: Vec<Worker>,
 }
 
 impl World {
@@ -125,18 +152,19 @@ impl World {
             tasks: HashMap::new(),
             order: Vec::new(),
             claims: Vec::new(),
-            workers: vec![None; WORKERS],
+            workers: Vec::new(),
         };
-        for worker in 0..WORKERS {
-            world.register(worker).await;
+        for _ in 0..WORKERS {
+            let worker = world.register().await;
+            world.workers.push(worker);
         }
         world
     }
 
-    async fn register(&mut self, worker: usize) {
+    async fn register(&mut self) -> Worker {
         let (queues, hour) = (["default".to_owned()], Duration::from_secs(3600));
         let id = queue::register(&mut self.connection, ("h", 1), &["noop"], &queues, hour).await.unwrap();
-        self.workers[worker] = Some(id);
+        Worker { id, next_place: 1, begun_to: 0 }
     }
 
     fn pick<T: Copy>(list: &[T], n: usize) -> Option<T> {
@@ -161,9 +189,14 @@ impl World {
                 self.tasks.insert(id, task);
                 self.order.push(id);
             }
-            Step::Claim { worker, at_most } => self.claim(worker, at_most).await,
+            Step::Claim { worker, at_most, begin } => self.claim(worker, at_most, begin).await,
+            Step::Begin { worker, more } => {
+                let worker = &mut self.workers[worker];
+                worker.begun_to += more;
+                assert!(queue::note_begun(&mut self.connection, worker.id, worker.begun_to).await.unwrap());
+            }
             Step::Succeed { claim } => {
-                let Some((leased, _)) = Self::pick(&self.claims, claim) else { return };
+                let Some(Claimed { leased, .. }) = Self::pick(&self.claims, claim) else { return };
                 let written = queue::succeed(&mut self.connection, &[(leased, None)]).await.unwrap();
                 let held = self.held(leased);
                 assert_eq!(written.len(), usize::from(held.is_some()), "only who holds it ends it");
@@ -173,7 +206,7 @@ impl World {
             }
             Step::Stop { claim, how } => self.stop(claim, how).await,
             Step::HandBack { claim } => {
-                let Some((leased, _)) = Self::pick(&self.claims, claim) else { return };
+                let Some(Claimed { leased, .. }) = Self::pick(&self.claims, claim) else { return };
                 let written = queue::hand_back(&mut self.connection, &[leased]).await.unwrap();
                 let held = self.held(leased);
                 assert_eq!(written.len(), usize::from(held.is_some()));
@@ -183,13 +216,14 @@ impl World {
             }
             Step::TakeBack { worker, claim } => self.take_back(worker, claim).await,
             Step::Die { worker } => {
-                let id = self.workers[worker].take().unwrap();
+                let Worker { id, begun_to, .. } = self.workers[worker];
                 queue::deregister(&mut self.connection, id).await.unwrap();
-                self.claims
-                    .iter_mut()
-                    .filter(|claim| claim.1 == worker)
-                    .for_each(|claim| claim.1 = usize::MAX);
-                self.register(worker).await;
+                assert!(!queue::note_begun(&mut self.connection, id, i64::MAX).await.unwrap());
+                for claim in self.claims.iter_mut().filter(|claim| claim.worker == Some(worker)) {
+                    claim.worker = None;
+                    claim.begun |= claim.place <= begun_to;
+                }
+                self.workers[worker] = self.register().await;
             }
             Step::Rescue => self.rescue().await,
             Step::Promote => {
@@ -225,34 +259,44 @@ impl World {
         }
     }
 
-    async fn claim(&mut self, worker: usize, at_most: usize) {
-        let (id, lease) = (self.workers[worker].unwrap(), Lease::draw());
-        let claimed =
-            queue::claim(&mut self.connection, id, lease, "default", &["noop"], at_most).await.unwrap();
+    async fn claim(&mut self, worker: usize, at_most: usize, begin: i64) {
+        let lease = Lease::draw();
+        let Worker { id, next_place: first, .. } = self.workers[worker];
+        self.workers[worker].next_place += i64::try_from(at_most).unwrap();
+        let places = Places { first, begun_to: first + begin - 1 };
+        let types = &["noop"];
+        let wanted =
+            Wanted { queue: "default", task_types: types, limited: None, at_most, whence: None, places };
+        let claimed = queue::claim_from(&mut self.connection, Plans::Fresh, id, lease, wanted).await.unwrap();
         let pending = self.tasks.values().filter(|task| task.status == "pending").count();
         assert_eq!(claimed.len(), pending.min(at_most));
-        for claim in claimed {
+        for (claim, place) in claimed.into_iter().zip(first..) {
             let task = self.tasks.get_mut(&claim.id).unwrap();
             assert_eq!(task.status, "pending");
             (task.status, task.lease) = ("running", Some(lease.0));
             task.attempt += 1;
             assert_eq!((claim.attempt, claim.retry_count), (task.attempt, task.retry_count));
-            self.claims.push((claim.leased(), worker));
+            assert_eq!(claim.last_chance, task.crashes >= 2 || task.retry_count + 1 >= task.max_attempts);
+            let begun = place <= places.begun_to;
+            self.claims.push(Claimed { leased: claim.leased(), worker: Some(worker), place, begun });
         }
     }
 
     async fn take_back(&mut self, worker: usize, claim: usize) {
-        let Some(((_, unknown), holder)) = Self::pick(&self.claims, claim) else { return };
-        let own = self.claims.iter().filter(|(_, holder)| *holder == worker).map(|((_, lease), _)| *lease);
+        let Some(Claimed { leased: (_, unknown), worker: holder, .. }) = Self::pick(&self.claims, claim)
+        else {
+            return;
+        };
+        let own = self.claims.iter().filter(|claim| claim.worker == Some(worker)).map(|claim| claim.leased.1);
         let known: Vec<Lease> = own.filter(|lease| *lease != unknown).collect();
-        let id = self.workers[worker].unwrap();
-        let taken = queue::take_back(&mut self.connection, id, &known).await.unwrap();
-        let of_it = self.tasks.values_mut().filter(|task| holder == worker && task.lease == Some(unknown.0));
+        let taken = queue::take_back(&mut self.connection, self.workers[worker].id, &known).await.unwrap();
+        let of_it =
+            self.tasks.values_mut().filter(|task| holder == Some(worker) && task.lease == Some(unknown.0));
         assert_eq!(taken, of_it.map(Task::unclaim).count());
     }
 
     async fn stop(&mut self, claim: usize, how: Stopped) {
-        let Some((leased, _)) = Self::pick(&self.claims, claim) else { return };
+        let Some(Claimed { leased, .. }) = Self::pick(&self.claims, claim) else { return };
         let stopping = Stopping { how, why: Some("why".into()), delay: Duration::ZERO };
         let written = queue::stop(&mut self.connection, &[(leased, stopping)]).await.unwrap();
         let Some(task) = self.held(leased) else {
@@ -276,12 +320,17 @@ impl World {
 
     async fn rescue(&mut self) {
         let rescued = queue::rescue(&mut self.connection, 1000).await.unwrap();
-        let alive: Vec<i64> =
-            self.claims.iter().filter(|(_, worker)| *worker != usize::MAX).map(|(l, _)| l.1.0).collect();
         let mut expected = 0;
-        for task in self.tasks.values_mut() {
-            if task.lease.is_some_and(|lease| !alive.contains(&lease)) {
+        for Claimed { leased: (id, lease), begun, .. } in
+            self.claims.iter().filter(|claim| claim.worker.is_none())
+        {
+            let task = self.tasks.get_mut(id).unwrap();
+            if task.lease == Some(lease.0) {
                 expected += 1;
+                if !begun {
+                    task.unclaim();
+                    continue;
+                }
                 task.lease = None;
                 task.history += 1;
                 let exhausted = task.retry_count + 1 >= task.max_attempts;

@@ -7,7 +7,7 @@ use serde_json::json;
 use starter::{
     db::{
         self, Limits, Plans,
-        queue::{self, Stopping, Wanted},
+        queue::{self, Places, Stopping, Wanted},
         sweep,
     },
     domain::attempt::{Claim, Lease, Stopped, WorkerId},
@@ -161,7 +161,9 @@ async fn beside_a_long_transaction_a_claim_from_the_bookmark_does_not_step_over_
     let from = async |connection: &mut AsyncPgConnection, whence| {
         connection.batch_execute("begin").await.unwrap();
         let before = entries(connection).await;
-        let wanted = Wanted { queue: "default", task_types: &["noop"], limited: None, at_most: 200, whence };
+        let places = Places::ALL_BEGIN;
+        let wanted =
+            Wanted { queue: "default", task_types: &["noop"], limited: None, at_most: 200, whence, places };
         let claims =
             queue::claim_from(connection, Plans::Fresh, worker, Lease::draw(), wanted).await.unwrap();
         let rows = entries(connection).await - before;
@@ -188,7 +190,9 @@ async fn plans_that_the_queues_connections_keep_serve_a_full_table_too() {
     let mut connection = pool.get().await.unwrap();
     let worker = register(&mut connection).await;
     let work = async |connection: &mut AsyncPgConnection, whence| {
-        let wanted = Wanted { queue: "default", task_types: &["noop"], limited: None, at_most: 200, whence };
+        let places = Places::ALL_BEGIN;
+        let wanted =
+            Wanted { queue: "default", task_types: &["noop"], limited: None, at_most: 200, whence, places };
         let claims = queue::claim_from(connection, Plans::Kept, worker, Lease::draw(), wanted).await.unwrap();
         let done: Vec<_> = claims.iter().map(|claim| (claim.leased(), None)).collect();
         queue::succeed_by(connection, Plans::Kept, &done).await.unwrap().len()

@@ -27,12 +27,12 @@ async fn again(workshop: &Workshop, over: &Cell<bool>, mut act: impl AsyncFnMut(
 }
 
 /// Quick ones, slow ones that tell how far they are, and some that fail.
-async fn enqueue(workshop: &Workshop) -> Vec<TaskId> {
+async fn enqueue(connection: &mut db::Connection, count: usize) -> Vec<TaskId> {
     let payloads = [json!({}), json!({"sleep_ms": 30}), json!({"fail_times": 100})];
     let of = |n: usize| NewTask { max_attempts: 1, ..noop(payloads[n % payloads.len()].clone()) };
-    let all: Vec<NewTask> = (0..TASKS).map(of).collect();
+    let all: Vec<NewTask> = (0..count).map(of).collect();
     let ids = all.iter().map(|task| task.id).collect();
-    tasks::insert(&mut workshop.database.connection().await, all).await.unwrap();
+    tasks::insert(connection, all).await.unwrap();
     ids
 }
 
@@ -66,7 +66,7 @@ async fn lose_a_worker(connection: &mut db::Connection) {
 #[test]
 fn workers_upkeep_and_bulk_acts_do_not_block_each_other() {
     in_workshop(async |workshop| {
-        let ids = enqueue(&workshop).await;
+        let ids = enqueue(&mut workshop.database.connection().await, TASKS).await;
         let crew = [
             workshop.worker(Registry::builtin(), quick()).await,
             workshop.worker(Registry::builtin(), quick()).await,
@@ -84,6 +84,7 @@ fn workers_upkeep_and_bulk_acts_do_not_block_each_other() {
         };
         tokio::join!(
             work,
+            again(&workshop, &over, async |connection| drop(enqueue(connection, 6).await)),
             again(&workshop, &over, retry_failed),
             again(&workshop, &over, prune),
             again(&workshop, &over, sweep_old),

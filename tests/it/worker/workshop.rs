@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use diesel::{QueryableByName, sql_types::Text};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde_json::{Value, json};
 use starter::{
     actors::{
@@ -21,6 +19,7 @@ use starter::{
 };
 use tokio::{runtime::Runtime, sync::Notify};
 
+pub(crate) use crate::support::db::rows;
 use crate::support::{db::TestDatabase, eventually};
 
 /// Long, because other tests run at the same time on few cores.
@@ -85,19 +84,6 @@ pub(crate) fn task(task_type: &str, payload: Value) -> NewTask {
 
 pub(crate) fn noop(payload: Value) -> NewTask {
     task("noop", payload)
-}
-
-#[derive(QueryableByName)]
-struct Row {
-    #[diesel(sql_type = Text)]
-    json: String,
-}
-
-/// What a query finds, as JSON objects.
-pub(crate) async fn rows(connection: &mut AsyncPgConnection, query: &str) -> Vec<Value> {
-    let query = format!("select to_jsonb(rows)::text as json from ({query}) as rows");
-    let rows: Vec<Row> = diesel::sql_query(query).load(connection).await.unwrap();
-    rows.into_iter().map(|row| serde_json::from_str(&row.json).unwrap()).collect()
 }
 
 impl Workshop {
