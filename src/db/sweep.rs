@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use diesel::sql_types::{BigInt, Bool, Double, Nullable, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Double, Nullable, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 
 use uuid::Uuid;
@@ -116,28 +116,43 @@ sweep! {
 /// Worth a vacuum.
 const DEAD_ROWS: i64 = 20_000;
 
-struct WantsVacuum;
+struct CountDead;
 
-impl Fixed for WantsVacuum {
-    // Autovacuum looks once a minute; a queue makes half a million dead rows in that time.
-    const SQL: &'static str = "
-        select coalesce(max(n_dead_tup), 0) > $1 from pg_stat_user_tables where relname = 'tasks'";
-    type Args = (BigInt,);
-    type Row = (Bool,);
+impl Fixed for CountDead {
+    const SQL: &'static str =
+        "select coalesce(max(n_dead_tup), 0) from pg_stat_user_tables where relname = 'tasks'";
+    type Args = ();
+    type Row = (BigInt,);
 }
 
-/// Vacuums the table of tasks when there is enough to clear away. Tells whether it did.
+/// What a look at the table's dead rows came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Vacuum {
+    /// Dead rows that were left, as the next look wants to know.
+    pub left: i64,
+    /// Whether the table was vacuumed.
+    pub done: bool,
+}
+
+/// Vacuums the table of tasks when there is enough to clear away: autovacuum looks once a minute, and a queue makes half a
+/// million dead rows in that time. Rows that an open transaction may yet see stay, and to go through them again and
+/// again would slow everybody down: there must be twice as many as were left the last time.
 ///
 /// # Errors
 /// As the database tells.
-pub async fn vacuum_tasks(connection: &mut AsyncPgConnection) -> Result<bool> {
-    let (wanted,): (bool,) = Statement::<WantsVacuum, _>::with((DEAD_ROWS,)).get_result(connection).await?;
-    if wanted {
-        // Takes as long as it takes. Truncating would need a lock that stops everybody.
-        connection.batch_execute("set statement_timeout = 0").await?;
-        let done = connection.batch_execute("vacuum (skip_locked, truncate off) tasks, task_claims").await;
-        connection.batch_execute("reset statement_timeout").await?;
-        done?;
+pub async fn vacuum_tasks(connection: &mut AsyncPgConnection, last: Vacuum) -> Result<Vacuum> {
+    let dead = async |connection: &mut AsyncPgConnection| -> Result<i64> {
+        let (dead,): (i64,) = Statement::<CountDead, _>::with(()).get_result(connection).await?;
+        Ok(dead)
+    };
+    let now = dead(connection).await?;
+    if now <= DEAD_ROWS.max(last.left.saturating_mul(2)) {
+        return Ok(Vacuum { left: last.left.min(now), done: false });
     }
-    Ok(wanted)
+    // Takes as long as it takes. Truncating would need a lock that stops everybody.
+    connection.batch_execute("set statement_timeout = 0").await?;
+    let done = connection.batch_execute("vacuum (skip_locked, truncate off) tasks, task_claims").await;
+    connection.batch_execute("reset statement_timeout").await?;
+    done?;
+    Ok(Vacuum { left: dead(connection).await?, done: true })
 }

@@ -10,7 +10,7 @@ use super::upkeep::{ANSWERS_KEPT, ENDINGS_KEPT, EVENTS_KEPT, KNOWN_ADDRESSES_KEP
 use crate::{
     db::{
         self, Connection, Transactional as _,
-        sweep::Step,
+        sweep::{Step, Vacuum},
         turn::{self, Turn},
     },
     domain::{Error, Result, TaskId},
@@ -78,15 +78,19 @@ pub(super) async fn keep_small(upkeep: Upkeep) {
 
 /// Vacuums for as long as the actor lives.
 pub(super) async fn keep_vacuumed(upkeep: Upkeep) {
+    let mut last = Vacuum::default();
     loop {
         tokio::time::sleep(upkeep.0.settings.vacuum).await;
-        let (pool, done) = (upkeep.0.pool.clone(), "the table of tasks was vacuumed");
+        let pool = upkeep.0.pool.clone();
         // On the runtime: cut short, it would leave a connection without its time limit.
-        let vacuum = tokio::spawn(async move { db::sweep::vacuum_tasks(&mut *pool.get().await?).await });
+        let vacuum =
+            tokio::spawn(async move { db::sweep::vacuum_tasks(&mut *pool.get().await?, last).await });
         match vacuum.await.unwrap_or_else(|panic| Err(Error::internal(panic))) {
-            Ok(true) => log::debug!("{done}"),
-            Ok(false) => {}
+            Ok(now) => last = now,
             Err(error) => log::warn!(error:% = error; "the table of tasks could not be vacuumed"),
+        }
+        if last.done {
+            log::debug!(left = last.left; "the table of tasks was vacuumed");
         }
     }
 }

@@ -7,7 +7,7 @@ mod insert;
 mod row;
 mod stats;
 
-pub use bulk::{Failed, Prune, prune, retry_failed};
+pub use bulk::{Failed, Prune, disown, prune, retry_failed};
 pub use change::{cancel, delete, retry};
 pub use find::{attempts, find, find_many, page};
 pub use insert::insert;

@@ -12,4 +12,5 @@ mod plans;
 mod strays;
 mod traffic;
 mod upkeep;
+mod vacuum;
 mod workshop;
