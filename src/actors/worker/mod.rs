@@ -4,6 +4,7 @@
 //! | file | tells |
 //! | --- | --- |
 //! | `shift` | what is known of the tasks at hand; outlives the actor |
+//! | `settings` | how it works |
 //! | `lease` | registering, and giving signs of life |
 //! | `fetch` | claiming due tasks |
 //! | `waiting` | what was claimed ahead, and which of it may begin |
@@ -39,6 +40,7 @@ mod outbox;
 mod outfit;
 mod rate;
 mod report;
+mod settings;
 mod shift;
 mod stock;
 mod waiting;
@@ -53,7 +55,8 @@ pub use bell::Bell;
 pub use drain::Drained;
 pub use figures::figures;
 pub use outfit::{files, services};
-pub use shift::{Settings, Shift, Standing};
+pub use settings::Settings;
+pub use shift::{Shift, Standing};
 
 /// The actor. Make it from the shift that it works on: [`TaskWorker::on`].
 #[derive(Debug)]

@@ -13,11 +13,10 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Bell, attempt, fetch::Claiming, outbox::Outbox, rate::Rate, report::Reports, stock::Stock,
-    waiting::Waiting,
+    Bell, attempt, fetch::Claiming, outbox::Outbox, rate::Rate, report::Reports, settings::Settings,
+    stock::Stock, waiting::Waiting,
 };
 use crate::{
-    config,
     db::{Pool, queue::Places},
     domain::attempt::{Claim, Leased, WorkerId},
     tasks::{Registry, Services},
@@ -30,30 +29,6 @@ const AHEAD_PER_SLOT: usize = 128;
 const AHEAD_AT_MOST: usize = 2_000;
 /// Outcomes that wait to be written, at most; past it, nothing is claimed.
 const UNREPORTED_AT_MOST: usize = 5_000;
-
-/// How a worker works.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Attempts at once.
-    pub concurrency: usize,
-    /// Where tasks are taken from.
-    pub queues: Vec<String>,
-    /// How often to look without being woken.
-    pub poll: Duration,
-    /// How long tasks stay this worker's without a sign of life from it.
-    pub lease: Duration,
-}
-
-impl From<&config::Worker> for Settings {
-    fn from(config: &config::Worker) -> Self {
-        Self {
-            concurrency: config.concurrency,
-            queues: config.queues.clone(),
-            poll: Duration::from_millis(config.poll_interval_ms),
-            lease: Duration::from_secs(config.lease_secs),
-        }
-    }
-}
 
 /// How much is at hand, and what was done since the process started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]

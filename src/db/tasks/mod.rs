@@ -4,6 +4,7 @@ mod bulk;
 mod change;
 mod find;
 mod insert;
+mod recent;
 mod row;
 mod stats;
 
