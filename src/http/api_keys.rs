@@ -150,9 +150,12 @@ async fn create(
 }
 
 fn issued(once: ShownOnce) -> Result<Answer, Error> {
-    let location = Some(format!("/api/v1/api-keys/{}", once.key.id));
+    shown(201, Some(format!("/api/v1/api-keys/{}", once.key.id)), once)
+}
+
+fn shown(status: u16, location: Option<String>, once: ShownOnce) -> Result<Answer, Error> {
     let body = serde_json::to_vec(&KeyShown::from(once)).map_err(Error::internal)?;
-    Ok(Answer { status: 201, location, body, sealed: false })
+    Ok(Answer { status, location, body, sealed: false })
 }
 
 /// The caller's keys, newest first; everybody's for an admin.
@@ -254,21 +257,28 @@ impl Input for KeyRotation {
     path = "/api/v1/api-keys/{id}/rotate",
     tag = "api keys",
     security(("bearer" = [])),
-    params(("id" = ApiKeyId, Path, description = "Of the key")),
+    params(
+        ("id" = ApiKeyId, Path, description = "Of the key"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same request under the same key is carried out once and answered again, for 24 hours")
+    ),
     request_body(content = Option<KeyRotation>),
     responses((status = 200, description = "The key, with its new secret", body = KeyShown))
 )]
 async fn rotate(
     identity: Identity,
+    idempotency: Idempotency,
     id: Path<ApiKeyId>,
     body: OptionalJson<KeyRotation>,
-    keys: Keys,
+    (keys, dispatcher): (Keys, web::Data<Live<TaskDispatcher>>),
     from: RequestOrigin,
-) -> Result<web::Json<KeyShown>, Problem> {
+) -> Result<HttpResponse, Problem> {
     identity.may(Action::ManageApiKeys)?;
+    let under = idempotency.key(&identity, body.raw());
     let grace = body.into_inner().unwrap_or_default().validate().map_err(Error::Invalid)?;
     let rotate = RotateKey { id: id.0, grace, by: identity.caller, origin: from.0 };
-    Ok(web::Json(keys.ask(rotate).await?.into()))
+    idempotency
+        .once_sealed(under, &dispatcher, async move { shown(200, None, keys.ask(rotate).await?) })
+        .await
 }
 
 /// Ends a key for good.

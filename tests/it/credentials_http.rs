@@ -411,6 +411,26 @@ async fn under_an_idempotency_key_one_key_is_made_however_often_it_is_asked_for(
 }
 
 #[actix_rt::test]
+async fn under_an_idempotency_key_a_key_is_rotated_once() {
+    let site = Site::open().await;
+    let (user, token) = site.log_in("alice", "user").await;
+    let made = read(site.request(Method::POST, KEYS, &token).json(&ci())).await.json();
+    let path = format!("{KEYS}/{}/rotate", made["id"].as_str().unwrap());
+    let rotate = async |token: &str, body: Option<Value>| {
+        let request = site.request(Method::POST, &path, token).header("idempotency-key", "one");
+        read(if let Some(body) = body { request.json(&body) } else { request }).await
+    };
+    let (first, again) = (rotate(&token, None).await, rotate(&token, None).await);
+    assert_eq!((first.status, first.header("idempotent-replayed")), (200, None));
+    assert_eq!((again.status, again.header("idempotent-replayed")), (200, Some("true")));
+    assert_eq!(again.text, first.text, "the secret too");
+    assert_ne!(first.json()["key"], made["key"]);
+    assert_eq!(rotate(&token, Some(json!({"grace_secs": 60}))).await.code(), "idempotency_key_reused");
+    let elsewhere = site.stores.open(user).await.token;
+    assert_eq!(rotate(elsewhere.expose(), None).await.status, 409, "nor may another session of his read it");
+}
+
+#[actix_rt::test]
 async fn a_thousand_forged_tokens_change_nothing_for_real_users() {
     let site = Site::open().await;
     let (_, token) = site.log_in("alice", "user").await;

@@ -325,6 +325,32 @@ async fn the_same_request_under_the_same_idempotency_key_has_the_same_answer() {
 }
 
 #[actix_rt::test]
+async fn to_cancel_and_to_retry_under_an_idempotency_key_is_done_once() {
+    let site = Site::open().await;
+    let (user, alice) = site.log_in("alice", "user").await;
+    let id = enqueue_once(&site, &alice, "new", &json!({"task_type": "noop"})).await.json()["id"].clone();
+    let path = |act: &str| format!("/api/v1/tasks/{}/{act}", id.as_str().unwrap());
+    let act = async |act: &str, token: &str, key: &str| {
+        read(site.request(Method::POST, &path(act), token).header("Idempotency-Key", key)).await
+    };
+    let first = act("cancel", &alice, "1").await;
+    assert_eq!((first.status, first.json()["status"].as_str()), (200, Some("cancelled")));
+    // Whatever credential he comes with, and whatever became of the task.
+    let key = site.key(user, &[Permission::TasksWrite]).await;
+    assert_eq!(act("retry", &key, "2").await.status, 200);
+    for (name, under, status) in [("cancel", "1", "cancelled"), ("retry", "2", "pending")] {
+        let again = act(name, &alice, under).await;
+        assert_eq!((again.status, again.header("idempotent-replayed")), (200, Some("true")), "{name}");
+        assert_eq!(again.json()["status"], status);
+    }
+    assert_eq!(site.get(&path("")[..path("").len() - 1], &alice).await.json()["status"], "pending");
+    assert_eq!(act("retry", &alice, "1").await.code(), "idempotency_key_reused");
+    // What was refused may be tried again.
+    assert_eq!(act("retry", &alice, "3").await.status, 409);
+    assert_eq!(act("cancel", &alice, "3").await.status, 200);
+}
+
+#[actix_rt::test]
 async fn a_batch_under_an_idempotency_key_is_enqueued_once_by_fifty_clients() {
     let site = Site::open().await;
     let (_, token) = site.log_in("alice", "user").await;

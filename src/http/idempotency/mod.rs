@@ -3,9 +3,8 @@
 //! A key belongs to a user, whatever credential he comes with, and is known for 24 hours. Two requests are the same when
 //! method, path and the bytes of the body are. Only good answers are kept: what was refused may be tried again.
 //!
-//! Tasks are stored in one transaction with their answer. An API key is made by another actor, so its request claims
-//! the `Idempotency-Key` before, and stores the answer after; it holds the secret of the new key, which is never at
-//! rest in clear: see [`seal`].
+//! Tasks are stored in one transaction with their answer. Everything else claims the `Idempotency-Key` before, and stores
+//! the answer after; that of a new or rotated API key holds its secret, which is never at rest in clear: see [`seal`].
 
 mod seal;
 
@@ -81,13 +80,29 @@ impl Idempotency {
         Some(IdempotencyKey { user: identity.user.id, text, request_hash: hash.finalize().into() })
     }
 
-    /// Carries out `work` once under `key`, if there is one, and keeps its answer sealed.
+    /// Carries out `work` once under `key`, if there is one, and keeps its answer.
     ///
     /// The client may go away meanwhile: what was begun is finished.
     ///
     /// # Errors
-    /// Those of `work`; [`Error::IdempotencyKeyReused`]; a conflict while the first request is under way, or when
-    /// its answer was sealed for another credential.
+    /// Those of `work`; [`Error::IdempotencyKeyReused`]; a conflict while the first request is under way.
+    pub async fn once<W>(
+        &self,
+        key: Option<IdempotencyKey>,
+        dispatcher: &Live<TaskDispatcher>,
+        work: W,
+    ) -> Result<HttpResponse, Problem>
+    where
+        W: Future<Output = Result<Answer>> + 'static,
+    {
+        let Some(key) = key else { return Ok(respond(work.await?, false)) };
+        once(key, None, dispatcher, work).await
+    }
+
+    /// As [`Idempotency::once`], but keeps the answer sealed.
+    ///
+    /// # Errors
+    /// As [`Idempotency::once`]; a conflict when the answer was sealed for another credential.
     pub async fn once_sealed<W>(
         &self,
         key: Option<IdempotencyKey>,
@@ -99,27 +114,40 @@ impl Idempotency {
     {
         let Some(key) = key else { return Ok(respond(work.await?, false)) };
         let seal = Seal::new(&self.presented, &key);
-        if let Some(mut answer) = dispatcher.ask(ClaimKey(key.clone())).await? {
-            if answer.sealed {
-                answer.body = seal.open(&answer.body)?;
-            }
-            return Ok(respond(answer, true));
-        }
-        let dispatcher = dispatcher.clone();
-        let finished = async move {
-            let outcome = work.await;
-            let kept = outcome.as_ref().ok().map(|answer| seal.close(answer)).transpose()?;
-            let finish = FinishKey { key, answer: kept };
-            if let Err(error) = dispatcher.ask(finish).await {
-                log::warn!(error:% = error; "the answer under an idempotency key was not kept");
-            }
-            outcome
-        };
-        let id = telemetry::request_id().unwrap_or_default();
-        let finished = actix_web::rt::spawn(telemetry::with_request_id(id, finished));
-        let answer = finished.await.map_err(Error::internal)??;
-        Ok(respond(answer, false))
+        once(key, Some(seal), dispatcher, work).await
     }
+}
+
+async fn once<W>(
+    key: IdempotencyKey,
+    seal: Option<Seal>,
+    dispatcher: &Live<TaskDispatcher>,
+    work: W,
+) -> Result<HttpResponse, Problem>
+where
+    W: Future<Output = Result<Answer>> + 'static,
+{
+    if let Some(mut answer) = dispatcher.ask(ClaimKey(key.clone())).await? {
+        if let Some(seal) = seal.filter(|_| answer.sealed) {
+            answer.body = seal.open(&answer.body)?;
+        }
+        return Ok(respond(answer, true));
+    }
+    let dispatcher = dispatcher.clone();
+    let finished = async move {
+        let outcome = work.await;
+        let close = |answer: &Answer| seal.map_or_else(|| Ok(answer.clone()), |seal| seal.close(answer));
+        let kept = outcome.as_ref().ok().map(close).transpose()?;
+        let finish = FinishKey { key, answer: kept };
+        if let Err(error) = dispatcher.ask(finish).await {
+            log::warn!(error:% = error; "the answer under an idempotency key was not kept");
+        }
+        outcome
+    };
+    let id = telemetry::request_id().unwrap_or_default();
+    let finished = actix_web::rt::spawn(telemetry::with_request_id(id, finished));
+    let answer = finished.await.map_err(Error::internal)??;
+    Ok(respond(answer, false))
 }
 
 /// The answer as it is sent, for the first time or again.

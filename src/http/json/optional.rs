@@ -21,6 +21,11 @@ impl<T> OptionalJson<T> {
     pub fn into_inner(self) -> Option<T> {
         self.0.map(Json::into_inner)
     }
+
+    /// The bytes that were sent.
+    pub fn raw(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |body| body.raw())
+    }
 }
 
 impl<T: DeserializeOwned + PartialSchema + 'static> FromRequest for OptionalJson<T> {

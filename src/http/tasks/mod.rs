@@ -10,13 +10,13 @@ use actix_web::{HttpResponse, web};
 #[cfg(feature = "bench-routes")]
 pub(super) use create::TaskCreation;
 
-use super::{Endpoint, Identity, Path, Problem, RequestOrigin};
+use super::{Endpoint, Idempotency, Identity, Path, Problem, RequestOrigin};
 use crate::{
     actors::{
         dispatcher::{CancelTask, DeleteTask, Intake, RetryTask, TaskDispatcher},
         live::Live,
     },
-    domain::{Action, TaskId, audit::Actor, task::Task},
+    domain::{Action, Error, Result, TaskId, audit::Actor, idempotency::Answer, task::Task},
     endpoint,
 };
 
@@ -38,18 +38,24 @@ type Gate = web::Data<Intake>;
     path = "/api/v1/tasks/{id}/cancel",
     tag = "tasks",
     security(("bearer" = [])),
-    params(("id" = TaskId, Path)),
+    params(
+        ("id" = TaskId, Path),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same request under the same key is carried out once and answered again, for 24 hours")
+    ),
     responses((status = 200, description = "The task as it is now", body = Task))
 )]
 async fn cancel(
     identity: Identity,
+    idempotency: Idempotency,
     id: Path<TaskId>,
     desk: Dispatcher,
     from: RequestOrigin,
-) -> Result<web::Json<Task>, Problem> {
+) -> Result<HttpResponse, Problem> {
     identity.may(Action::WriteTasks)?;
     let (reach, by) = (identity.reach(), Actor::of(&identity, from.0));
-    Ok(web::Json(desk.ask(CancelTask { id: id.0, reach, by }).await?))
+    let (under, at) = (idempotency.key(&identity, b""), desk.clone());
+    let act = async move { as_it_is(&at.ask(CancelTask { id: id.0, reach, by }).await?) };
+    idempotency.once(under, &desk, act).await
 }
 
 /// Gives a task that failed or was cancelled all its attempts again, from now on.
@@ -58,18 +64,29 @@ async fn cancel(
     path = "/api/v1/tasks/{id}/retry",
     tag = "tasks",
     security(("bearer" = [])),
-    params(("id" = TaskId, Path)),
+    params(
+        ("id" = TaskId, Path),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same request under the same key is carried out once and answered again, for 24 hours")
+    ),
     responses((status = 200, description = "The task as it is now", body = Task))
 )]
 async fn retry(
     identity: Identity,
+    idempotency: Idempotency,
     id: Path<TaskId>,
     desk: Dispatcher,
     from: RequestOrigin,
-) -> Result<web::Json<Task>, Problem> {
+) -> Result<HttpResponse, Problem> {
     identity.may(Action::WriteTasks)?;
     let (reach, by) = (identity.reach(), Actor::of(&identity, from.0));
-    Ok(web::Json(desk.ask(RetryTask { id: id.0, reach, by }).await?))
+    let (under, at) = (idempotency.key(&identity, b""), desk.clone());
+    let act = async move { as_it_is(&at.ask(RetryTask { id: id.0, reach, by }).await?) };
+    idempotency.once(under, &desk, act).await
+}
+
+fn as_it_is(task: &Task) -> Result<Answer> {
+    let body = serde_json::to_vec(task).map_err(Error::internal)?;
+    Ok(Answer { status: 200, location: None, body, sealed: false })
 }
 
 /// Deletes a task that has finished, with its attempts.
