@@ -41,6 +41,7 @@ mod tasks_events;
 mod tasks_http;
 mod tasks_insert;
 mod tasks_once;
+mod tasks_stream;
 mod terminal;
 mod throttle;
 mod worker;

@@ -86,12 +86,9 @@ impl Running {
 
     /// What the handler said last and nobody wrote down yet.
     pub(super) fn unwritten_progress(mut self) -> Option<Value> {
-        // The sender is gone by now, which `has_changed` takes for an error.
-        self.progress
-            .has_changed()
-            .unwrap_or(true)
-            .then(|| self.progress.borrow_and_update().clone())
-            .flatten()
+        // Not `Receiver::has_changed`: the sender is gone by now, which that takes for an error.
+        let last = self.progress.borrow_and_update();
+        if last.has_changed() { last.clone() } else { None }
     }
 }
 

@@ -11,4 +11,4 @@ mod plans;
 mod strays;
 mod traffic;
 mod upkeep;
-mod workshop;
+pub(crate) mod workshop;
