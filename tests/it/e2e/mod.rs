@@ -1,5 +1,6 @@
 //! The real binary, as a user runs it: started, asked over HTTP, stopped by signals, killed.
 
+mod cancel;
 mod crowd;
 mod faults;
 mod kill;
