@@ -8,6 +8,7 @@ mod life;
 mod model;
 mod outside;
 mod plans;
+mod receivers;
 mod strays;
 mod traffic;
 mod upkeep;

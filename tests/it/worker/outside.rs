@@ -27,7 +27,7 @@ use tokio::{
 
 use super::workshop::{Workshop, in_workshop, quick, task};
 
-const KEY: &[u8] = b"a key of thirty-two bytes, or so";
+pub(super) const KEY: &[u8] = b"a key of thirty-two bytes, or so";
 
 /// A mail server (RFC 5321) that answers RCPT with `verdict`, and hands out the mails that it took.
 async fn mail_server(verdict: &'static str) -> (u16, mpsc::UnboundedReceiver<String>) {
@@ -198,7 +198,7 @@ fn webhooks(allow_private: bool) -> Services {
     Services { webhooks: Some(webhooks), ..Services::default() }
 }
 
-fn hook(url: &str) -> NewTask {
+pub(super) fn hook(url: &str) -> NewTask {
     let payload = json!({"url": url, "event": "invoice.paid", "data": {"amount": 7}});
     NewTask { max_attempts: 5, ..task("webhook.deliver", payload) }
 }
