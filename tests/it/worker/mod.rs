@@ -12,4 +12,5 @@ mod receivers;
 mod strays;
 mod traffic;
 mod upkeep;
+mod watched;
 pub(crate) mod workshop;
