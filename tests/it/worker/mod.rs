@@ -5,6 +5,7 @@ mod files;
 mod late;
 mod lease;
 mod life;
+mod mail_tls;
 mod model;
 mod outside;
 mod plans;

@@ -77,7 +77,7 @@ fn smtp(port: u16) -> Services {
     Services { mailer: Arc::new(mailer), ..Services::default() }
 }
 
-fn mail() -> NewTask {
+pub(super) fn mail() -> NewTask {
     let text = "Hello Ada,\n\n.and a dot at the start of a line";
     let payload =
         json!({"to": "Ada <ada@example.org>", "subject": "Grüße", "text": text, "html": "<p>Hello</p>"});
