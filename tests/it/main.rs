@@ -36,6 +36,7 @@ mod sessions;
 mod supervision;
 mod support;
 mod tasks_cli;
+mod tasks_cli_flags;
 mod tasks_dispatcher;
 mod tasks_events;
 mod tasks_http;
