@@ -3,6 +3,7 @@
 mod cancel;
 mod crowd;
 mod faults;
+mod gauges;
 mod kill;
 mod listeners;
 mod moments;
