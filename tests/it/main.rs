@@ -35,6 +35,7 @@ mod sessions;
 #[cfg(feature = "fault-injection")]
 mod supervision;
 mod support;
+mod task_plans;
 mod tasks_cli;
 mod tasks_cli_flags;
 mod tasks_dispatcher;
