@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use diesel_async::SimpleAsyncConnection as _;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -13,6 +14,7 @@ use starter::{
     domain::task::NewTask,
     tasks::{Context, Outcome, Registry, Stop, TaskType},
 };
+use tokio::sync::Semaphore;
 
 use super::workshop::{PATIENCE, in_workshop, noop, quick, task};
 use crate::support::eventually;
@@ -62,6 +64,85 @@ fn progress_that_cannot_be_stored_as_it_is_takes_none_with_it() {
         }
         let kept = json!({ "name": ["ab", 1] });
         eventually(PATIENCE, async || workshop.row(bad).await["progress"] == kept).await;
+    });
+}
+
+/// The first three times that progress is written, the database is not up to it.
+const TROUBLE: &str = "
+    create sequence refusals;
+    create function trouble() returns trigger language plpgsql as $$
+    begin
+        if nextval('refusals') <= 3 then
+            raise exception using errcode = '40001', message = 'could not serialize access';
+        end if;
+        return new;
+    end $$;
+    create trigger trouble before update of progress on tasks for each row
+        when (new.progress is not null) execute function trouble()";
+
+#[test]
+fn progress_that_could_not_be_written_is_written_later() {
+    in_workshop(async |workshop| {
+        workshop.database.sql(TROUBLE).await;
+        let _worker = workshop.worker(Registry::builtin().with::<Mutter>(), quick()).await;
+        let id = workshop.enqueue(task("mutter", json!({}))).await;
+        eventually(PATIENCE, async || workshop.row(id).await["progress"] == json!({ "percent": 50 })).await;
+        let tries = workshop.database.count("select last_value from refusals").await;
+        // And only once.
+        assert_eq!((workshop.row(id).await["status"].as_str(), tries), (Some("running"), 4));
+    });
+}
+
+/// Steps that the handler may take.
+static STEPS: Semaphore = Semaphore::const_new(0);
+
+/// Tells of its progress when it may, and ends when it may.
+#[derive(Deserialize, JsonSchema)]
+struct Obedient {}
+
+impl TaskType for Obedient {
+    const NAME: &'static str = "obedient";
+
+    async fn run(self, context: Context) -> Outcome {
+        STEPS.acquire().await.unwrap().forget();
+        context.progress(json!({ "percent": 100 }));
+        STEPS.acquire().await.unwrap().forget();
+        Ok(json!("done"))
+    }
+}
+
+/// Statements that write progress wait until the gate is open; they hold no row meanwhile. Claims, which clear it, do
+/// not.
+const GATE: &str = "
+    create function gate() returns trigger language plpgsql as $$
+    begin
+        if current_query() like '%x.progress%' then perform pg_advisory_xact_lock_shared(4711); end if;
+        return null;
+    end $$;
+    create trigger gate before update of progress on tasks for each statement execute function gate()";
+const AT_THE_GATE: &str = "select count(*) from pg_locks join pg_stat_activity using (pid)
+    where locktype = 'advisory' and objid = 4711 and not granted and datname = current_database()";
+
+#[test]
+fn progress_is_not_lost_when_the_task_ends_while_it_is_being_written() {
+    in_workshop(async |workshop| {
+        workshop.database.sql(GATE).await;
+        let _worker = workshop.worker(Registry::builtin().with::<Obedient>(), quick()).await;
+        let id = workshop.enqueue(task("obedient", json!({}))).await;
+        workshop.until(id, "running").await;
+        let mut gate = workshop.database.connection().await;
+        gate.batch_execute("select pg_advisory_lock(4711)").await.unwrap();
+        STEPS.add_permits(1);
+        eventually(PATIENCE, async || workshop.database.count(AT_THE_GATE).await == 1).await;
+        STEPS.add_permits(1);
+        eventually(PATIENCE, async || {
+            let ended = workshop.row(id).await["status"] == "succeeded";
+            ended || workshop.database.count(AT_THE_GATE).await == 2
+        })
+        .await;
+        gate.batch_execute("select pg_advisory_unlock(4711)").await.unwrap();
+        let row = workshop.finished(id).await;
+        assert_eq!((&row["progress"], &row["result"]), (&json!({ "percent": 100 }), &json!("done")));
     });
 }
 
