@@ -70,7 +70,7 @@ async fn converse(mut stream: TcpStream, verdict: &str, taken: mpsc::UnboundedSe
     Some(())
 }
 
-fn smtp(port: u16) -> Services {
+pub(super) fn smtp(port: u16) -> Services {
     let credentials = Some(("me".to_owned(), SecretString::from("secret")));
     let server = Server { host: "127.0.0.1".into(), port, credentials, tls: SmtpTls::None };
     let mailer = Smtp::new(&server, "starter <no-reply@example.com>".parse().unwrap()).unwrap();

@@ -1,5 +1,5 @@
-//! Webhooks to receivers that take their time: no attempt takes longer than it may, and what was delivered is not
-//! delivered again.
+//! Webhooks and mails to servers that take their time: no attempt takes longer than it may, and what was delivered is
+//! not delivered again.
 
 use std::{
     sync::{
@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    outside::{KEY, hook},
+    outside::{KEY, hook, mail, smtp},
     workshop::{PATIENCE, in_workshop, quick},
 };
 use crate::support::eventually;
@@ -115,6 +115,26 @@ fn a_delivery_ends_when_the_tasks_time_is_up_or_it_is_called_off() {
             assert_eq!(workshop.finished(off).await["status"], "cancelled", "{says}");
             eventually(PATIENCE, async || clients.load(Ordering::SeqCst) == 0).await;
         }
+    });
+}
+
+#[test]
+fn a_mail_server_that_never_answers_holds_nobody_beyond_the_tasks_time() {
+    in_workshop(async |workshop| {
+        let (url, clients) = slow_receiver(NOTHING).await;
+        let port = url.trim_end_matches("/hook").rsplit_once(':').unwrap().1.parse().unwrap();
+        let worker = workshop.worker_with(Registry::builtin(), quick(), Arc::new(smtp(port))).await;
+        let off = workshop.enqueue(mail()).await;
+        eventually(PATIENCE, async || clients.load(Ordering::SeqCst) == 1).await;
+        let cancel = format!("update tasks set cancel_requested_at = now() where id = '{off}'");
+        workshop.database.sql(&cancel).await;
+        assert_eq!(workshop.finished(off).await["status"], "cancelled");
+        let late = workshop.enqueue(NewTask { timeout_secs: 1, max_attempts: 5, ..mail() }).await;
+        assert_eq!(workshop.until(late, "retrying").await["last_error"], "not done within 1 s");
+        assert_eq!(workshop.attempts(late).await[0]["outcome"], "timed_out");
+        workshop.database.sql("delete from tasks").await;
+        eventually(PATIENCE, async || clients.load(Ordering::SeqCst) == 0).await;
+        assert_eq!(worker.live.ask(Census).await.unwrap().running, 0);
     });
 }
 
