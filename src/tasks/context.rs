@@ -43,7 +43,7 @@ impl Context {
     }
 
     /// Shows the owner how far it is: any JSON value of a few kilobytes. Never waits; of values that follow each
-    /// other quickly only the last is written.
+    /// other quickly only the last is written, without any NUL in its texts: the database cannot store it.
     pub fn progress(&self, value: Value) {
         self.progress.send_replace(Some(value));
     }

@@ -35,12 +35,15 @@ mod sessions;
 #[cfg(feature = "fault-injection")]
 mod supervision;
 mod support;
+mod task_plans;
 mod tasks_cli;
+mod tasks_cli_flags;
 mod tasks_dispatcher;
 mod tasks_events;
 mod tasks_http;
 mod tasks_insert;
 mod tasks_once;
+mod tasks_stream;
 mod terminal;
 mod throttle;
 mod worker;

@@ -7,14 +7,14 @@ use crate::{
     support::db::TestDatabase,
 };
 
-async fn run(database: &TestDatabase, arguments: &[&str]) -> Ran {
+pub(crate) async fn run(database: &TestDatabase, arguments: &[&str]) -> Ran {
     let (url, mut all) = (database.url(), vec!["--json", "admin"]);
     all.extend(arguments);
     let ready = starter(&all).env("STARTER__DATABASE__URL", url);
     tokio::task::spawn_blocking(move || ready.run()).await.unwrap()
 }
 
-async fn json_of(database: &TestDatabase, arguments: &[&str]) -> Value {
+pub(crate) async fn json_of(database: &TestDatabase, arguments: &[&str]) -> Value {
     let ran = run(database, arguments).await;
     assert_eq!(ran.code, 0, "{arguments:?}: {ran:?}");
     serde_json::from_str(&ran.stdout).unwrap()

@@ -12,15 +12,15 @@ use crate::support::{
 };
 
 /// One listener.
-struct Ear {
+pub(crate) struct Ear {
     answer: Response,
     text: String,
     /// Of the last event.
-    last_id: String,
+    pub(crate) last_id: String,
 }
 
 impl Ear {
-    async fn open(site: &Site, token: &str, last_id: Option<&str>) -> Self {
+    pub(crate) async fn open(site: &Site, token: &str, last_id: Option<&str>) -> Self {
         let mut request = site.request(Method::GET, "/api/v1/tasks/events", token);
         if let Some(id) = last_id {
             request = request.header("Last-Event-ID", id);
@@ -32,7 +32,12 @@ impl Ear {
     }
 
     /// The next event that has data: its name and its data.
-    async fn next(&mut self) -> (String, Value) {
+    pub(crate) async fn next(&mut self) -> (String, Value) {
+        self.next_or_end().await.expect("the stream goes on")
+    }
+
+    /// The next event that has data; `None` when the stream ended in good order.
+    pub(crate) async fn next_or_end(&mut self) -> Option<(String, Value)> {
         loop {
             while let Some((block, rest)) = self.text.split_once("\n\n") {
                 let (block, rest) = (block.to_owned(), rest.to_owned());
@@ -41,24 +46,24 @@ impl Ear {
                     |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
                 self.last_id = field("id: ").unwrap();
                 if let (Some(event), Some(data)) = (field("event: "), field("data: ")) {
-                    return (event, serde_json::from_str(&data).unwrap());
+                    return Some((event, serde_json::from_str(&data).unwrap()));
                 }
             }
             let chunk = tokio::time::timeout(Duration::from_secs(60), self.answer.chunk()).await;
-            let chunk = chunk.expect("an event").unwrap().expect("the stream goes on");
+            let chunk = chunk.expect("an event, or the end").unwrap()?;
             self.text.push_str(std::str::from_utf8(&chunk).unwrap());
         }
     }
 
     /// The status after the next change of this task.
-    async fn status_of(&mut self, id: &Value) -> String {
+    pub(crate) async fn status_of(&mut self, id: &Value) -> String {
         let (event, data) = self.next().await;
         assert_eq!((event.as_str(), &data["id"]), ("task", id), "{data}");
         data["status"].as_str().unwrap().to_owned()
     }
 }
 
-async fn enqueue(site: &Site, token: &str) -> Value {
+pub(crate) async fn enqueue(site: &Site, token: &str) -> Value {
     site.post("/api/v1/tasks", token, &json!({"task_type": "noop"})).await.json()["id"].clone()
 }
 

@@ -162,11 +162,15 @@ impl Shift {
         }
     }
 
-    /// Not worth another try: the next progress follows, or the outcome.
-    pub(super) async fn write_progress(&self, tasks: &[(Leased, Value)]) {
+    /// Whether that is done with: written, or not to be written ever.
+    pub(super) async fn write_progress(&self, tasks: &[(Leased, Value)]) -> bool {
         let written = async { queue::report_progress(&mut *self.0.pool.get().await?, tasks).await };
-        if let Err(error) = written.await {
-            log::warn!(error:% = error; "progress could not be written");
+        match written.await {
+            Ok(()) => true,
+            Err(error) => {
+                log::warn!(error:% = error; "progress could not be written");
+                !error.is_transient()
+            }
         }
     }
 }

@@ -44,8 +44,8 @@ pub(super) async fn keep_watch(shift: Shift) {
             log::warn!(error:% = error; "running tasks could not be looked after");
         }
         let progress = shift.new_progress();
-        if !progress.is_empty() {
-            shift.write_progress(&progress).await;
+        if !progress.is_empty() && shift.write_progress(&progress).await {
+            shift.progress_is_written(&progress);
         }
         shift.return_what_waits_too_long().await;
         // By itself: it keeps others from claiming, which it must not do for as long as this thread may hang.
@@ -87,12 +87,9 @@ impl Running {
 
     /// What the handler said last and nobody wrote down yet.
     pub(super) fn unwritten_progress(mut self) -> Option<Value> {
-        // The sender is gone by now, which `has_changed` takes for an error.
-        self.progress
-            .has_changed()
-            .unwrap_or(true)
-            .then(|| self.progress.borrow_and_update().clone())
-            .flatten()
+        // Not `Receiver::has_changed`: the sender is gone by now, which that takes for an error.
+        let last = self.progress.borrow_and_update();
+        if last.has_changed() { last.clone() } else { None }
     }
 }
 
@@ -117,14 +114,26 @@ impl Shift {
         }
     }
 
+    /// It stays new until it is written: an attempt that ends in between writes it itself.
     fn new_progress(&self) -> Vec<(Leased, Value)> {
-        let mut desk = self.desk();
+        let desk = self.desk();
         let changed =
-            desk.running.iter_mut().filter(|(_, running)| running.progress.has_changed().unwrap_or(false));
-        let seen = changed.map(|(leased, running)| (*leased, running.progress.borrow_and_update().clone()));
+            desk.running.iter().filter(|(_, running)| running.progress.has_changed().unwrap_or(false));
+        let seen = changed.map(|(leased, running)| (*leased, running.progress.borrow().clone()));
         let mut new: Vec<_> = seen.filter_map(|(leased, value)| Some((leased, value?))).collect();
         new.sort_unstable_by_key(|((id, _), _)| *id);
         new
+    }
+
+    fn progress_is_written(&self, written: &[(Leased, Value)]) {
+        let mut desk = self.desk();
+        for (leased, value) in written {
+            let Some(running) = desk.running.get_mut(leased) else { continue };
+            let newer = running.progress.borrow_and_update().as_ref() != Some(value);
+            if newer {
+                running.progress.mark_changed();
+            }
+        }
     }
 
     async fn return_what_waits_too_long(&self) {

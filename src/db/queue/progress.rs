@@ -31,8 +31,21 @@ impl Fixed for Progress {
 /// As the database tells.
 pub async fn report_progress(connection: &mut AsyncPgConnection, tasks: &[(Leased, Value)]) -> Result<()> {
     let (ids, leases) = columns(tasks.iter().map(|(leased, _)| leased));
-    let values: Vec<&Value> = tasks.iter().map(|(_, value)| value).collect();
+    let values: Vec<Value> = tasks.iter().map(|(_, value)| storable(value.clone())).collect();
     let _written: Vec<(Uuid,)> =
         Statement::<Progress, _>::with((ids, leases, values)).get_results(connection).await?;
     Ok(())
+}
+
+/// Without the one character that PostgreSQL cannot store: for it, what all the others said would be lost too.
+fn storable(value: Value) -> Value {
+    let clean = |text: String| if text.contains('\0') { text.replace('\0', "") } else { text };
+    match value {
+        Value::String(text) => Value::String(clean(text)),
+        Value::Array(values) => values.into_iter().map(storable).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(name, value)| (clean(name), storable(value))).collect()
+        }
+        other => other,
+    }
 }

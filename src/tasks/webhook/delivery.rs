@@ -73,7 +73,8 @@ impl TaskType for WebhookDeliver {
             Some(Err(stop)) => Err(stop),
             Some(Ok(response)) => {
                 let status = response.status();
-                drain(response).await;
+                // It is delivered, also when the answer has no end.
+                let _read = context.cancelled.run_until_cancelled(drain(response)).await;
                 let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 log::info!(task_id:% = context.task_id, status = status.as_u16(), milliseconds; "webhook delivered");
                 Ok(json!({ "status": status.as_u16(), "duration_ms": milliseconds }))

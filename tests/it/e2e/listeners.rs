@@ -52,3 +52,38 @@ async fn a_thousand_listeners_hear_everything_though_few_descriptors_were_given(
     // They do not keep others out.
     assert_eq!(server.get(&token, "/api/v1/auth/me").await.unwrap().0, 200);
 }
+
+/// The id of the last event that was read.
+fn bookmark(text: &str) -> &str {
+    text.lines().rev().find_map(|line| line.strip_prefix("id: ")).unwrap()
+}
+
+#[tokio::test]
+async fn a_server_that_stops_ends_its_streams_which_go_on_at_another() {
+    let database = TestDatabase::create().await;
+    // Longer than anybody waits here: it is not the grace that ends the stream.
+    let patient = [("STARTER__SERVER__SHUTDOWN_TIMEOUT_SECS", "600")];
+    let mut server = Running::start("server", &database, &patient).await;
+    let token = server.register("alice").await;
+    let open =
+        |server: &Running| client().get(server.url().unwrap() + "/api/v1/tasks/events").bearer_auth(&token);
+    let mut stream = open(&server).send().await.unwrap();
+    heard(&mut stream, "event: ready", 1).await;
+    let first = server.enqueue(&token, json!({})).await;
+    let mut text = heard(&mut stream, &first, 1).await;
+
+    server.signal(Signal::TERM);
+    let rest = async {
+        while let Some(chunk) = stream.chunk().await.unwrap() {
+            text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    };
+    tokio::time::timeout(LONG, rest).await.expect("the stream ends");
+    assert_eq!(server.exit_code(), Some(0), "{}", server.log());
+
+    let other = Running::start("server", &database, &[]).await;
+    let second = other.enqueue(&token, json!({})).await;
+    let mut stream = open(&other).header("Last-Event-ID", bookmark(&text)).send().await.unwrap();
+    let text = heard(&mut stream, &second, 1).await;
+    assert!(text.starts_with("event: ready"), "{text}");
+}

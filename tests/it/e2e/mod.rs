@@ -1,7 +1,9 @@
 //! The real binary, as a user runs it: started, asked over HTTP, stopped by signals, killed.
 
+mod cancel;
 mod crowd;
 mod faults;
+mod gauges;
 mod kill;
 mod listeners;
 mod moments;

@@ -27,7 +27,7 @@ use tokio::{
 
 use super::workshop::{Workshop, in_workshop, quick, task};
 
-const KEY: &[u8] = b"a key of thirty-two bytes, or so";
+pub(super) const KEY: &[u8] = b"a key of thirty-two bytes, or so";
 
 /// A mail server (RFC 5321) that answers RCPT with `verdict`, and hands out the mails that it took.
 async fn mail_server(verdict: &'static str) -> (u16, mpsc::UnboundedReceiver<String>) {
@@ -70,14 +70,14 @@ async fn converse(mut stream: TcpStream, verdict: &str, taken: mpsc::UnboundedSe
     Some(())
 }
 
-fn smtp(port: u16) -> Services {
+pub(super) fn smtp(port: u16) -> Services {
     let credentials = Some(("me".to_owned(), SecretString::from("secret")));
     let server = Server { host: "127.0.0.1".into(), port, credentials, tls: SmtpTls::None };
     let mailer = Smtp::new(&server, "starter <no-reply@example.com>".parse().unwrap()).unwrap();
     Services { mailer: Arc::new(mailer), ..Services::default() }
 }
 
-fn mail() -> NewTask {
+pub(super) fn mail() -> NewTask {
     let text = "Hello Ada,\n\n.and a dot at the start of a line";
     let payload =
         json!({"to": "Ada <ada@example.org>", "subject": "Grüße", "text": text, "html": "<p>Hello</p>"});
@@ -198,7 +198,7 @@ fn webhooks(allow_private: bool) -> Services {
     Services { webhooks: Some(webhooks), ..Services::default() }
 }
 
-fn hook(url: &str) -> NewTask {
+pub(super) fn hook(url: &str) -> NewTask {
     let payload = json!({"url": url, "event": "invoice.paid", "data": {"amount": 7}});
     NewTask { max_attempts: 5, ..task("webhook.deliver", payload) }
 }
