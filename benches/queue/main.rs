@@ -1,9 +1,9 @@
 //! How many tasks per second one worker process takes from a full queue to its end, and how soon a task begins on an
 //! idle worker; with fsync on.
 //!
-//! `cargo bench --bench queue -- [TASKS] [CONCURRENCY] [RUNS]`, `-- latency [SAMPLES] [GAP_MS]`, or
-//! `-- depth [TASKS] [ROWS] [ROUNDS]`, on a private database
-//! that is thrown away; or on the one that `STARTER__DATABASE__URL` names, whose tasks are deleted.
+//! `cargo bench --bench queue -- [TASKS] [CONCURRENCY] [RUNS]`, `-- latency [SAMPLES] [GAP_MS]`,
+//! `-- depth [TASKS] [ROWS] [ROUNDS]`, or `-- pages|vacuum [TASKS] [ROUNDS]`, on a private database that is thrown away;
+//! or on the one that `STARTER__DATABASE__URL` names, whose tasks are deleted.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,6 +14,7 @@
 
 mod depth;
 mod latency;
+mod settings;
 
 use std::{
     sync::Arc,
@@ -55,6 +56,10 @@ fn main() {
         runtime.spawn(async move { migrate::run(&prepared).await }).await.unwrap().unwrap();
         if asked_for("depth") {
             depth::measure(&target, &runtime, number(0, 100_000), number(1, 1_000_000), number(2, 3)).await;
+            return;
+        }
+        if let Some(what) = ["pages", "vacuum"].into_iter().find(|what| asked_for(what)) {
+            settings::measure(&target, &runtime, what, number(0, 200_000), number(1, 3)).await;
             return;
         }
         if asked_for("latency") {

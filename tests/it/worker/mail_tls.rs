@@ -26,14 +26,21 @@ use crate::{
     support::{db::TestDatabase, eventually},
 };
 
-/// Of localhost and 127.0.0.1, until 2126, vouched for by itself. Nothing is kept safe by this key.
-const CERTIFICATE: &str = "MIIBmTCCAT6gAwIBAgIUYwYBSO9oI+d/DN1jUdweG2yEN1QwCgYIKoZIzj0EAwIwFDESMBAGA1UEAwwJbG9jYWxob3N0MCAX\
-    DTI2MTEyNjA4NTIzNFoYDzIxMjYxMTAyMDg1MjM0WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQvqjN5LhPD\
-    kq/C+tVInQ3isuAcLVvcArFFJ+oeUFSLA1YR0A9rbnQMhsXT/evqm/J76MGnTUVbNQL4VVX7Q+DTo2wwajAdBgNVHQ4EFgQUrg3/WejfW2u6b7/rvL4z\
-    W1lAmUswHwYDVR0jBBgwFoAUrg3/WejfW2u6b7/rvL4zW1lAmUswGgYDVR0RBBMwEYIJbG9jYWxob3N0hwR/AAABMAwGA1UdEwEB/wQCMAAwCgYIKoZI\
-    zj0EAwIDSQAwRgIhAIpjRtkt/g7ZfSXL7RA4W9lyz3EiwhtM5sPEQIHm4MVZAiEA95Nbq5dYZonXZU8oxl0qze72evuZRzth8trWkGm5YdQ=";
-const KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgdWjz7FBYHdSj3UBvX6vZhtCbfNPkitXLi2YAdudWabShRANCAAQv\
-    qjN5LhPDkq/C+tVInQ3isuAcLVvcArFFJ+oeUFSLA1YR0A9rbnQMhsXT/evqm/J76MGnTUVbNQL4VVX7Q+DT";
+/// Of localhost and 127.0.0.1, until 2126, vouched for by the authority below. Nothing is kept safe by this key.
+const CERTIFICATE: &str = "MIIB3zCCAYagAwIBAgIUJakWcOrZ9SWlN9+lTDTtuiNuaBcwCgYIKoZIzj0EAwIwLDEqMCgGA1UEAwwhQXV0aG9yaXR5IG9mIHRoZSB0ZXN0\
+    cyBvZiBzdGFydGVyMCAXDTI2MTEyNjA5NTU0N1oYDzIxMjYxMTAyMDk1NTQ3WjAuMSwwKgYDVQQDDCNtYWlsIHNlcnZlciBvZiB0aGUgdGVz\
+    dHMgb2Ygc3RhcnRlcjBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABAciWMaaSVNlVKuVhkvYYMUPz2sBDe8OdELSJpuBNZUvItGdZkH9eJQz\
+    O5Y9IaYAxTvpO5xZfmEOfl4yh9wZbJijgYEwfzAaBgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwDAYDVR0TAQH/BAIwADATBgNVHSUEDDAK\
+    BggrBgEFBQcDATAdBgNVHQ4EFgQUTh5RfpHw52cKG+6eimg/rm/PzSIwHwYDVR0jBBgwFoAUCBU34m0VHkDCKZPyECvuVNW7BxcwCgYIKoZI\
+    zj0EAwIDRwAwRAIgHSsD2xGCZ4ePlcr7zBRBNmBkGCaXrj54UYUazcj5/9YCIBPqjEdNnVCO4C8NFp85XuGFdHXIAU69UM3B1CCv8UWY";
+const KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgvtFv0CzFn+tMan9Kf6QHAUBv19iiNjTv2RRNZ8N72hShRANCAAQHIljGmklT\
+    ZVSrlYZL2GDFD89rAQ3vDnRC0iabgTWVLyLRnWZB/XiUMzuWPSGmAMU76TucWX5hDn5eMofcGWyY";
+const AUTHORITY: &str = "MIIBvzCCAWWgAwIBAgIURExlxieTBuPIbJj5e0193oSVSWAwCgYIKoZIzj0EAwIwLDEqMCgGA1UEAwwhQXV0aG9yaXR5IG9mIHRoZSB0ZXN0\
+    cyBvZiBzdGFydGVyMCAXDTI2MTEyNjA5NTU0N1oYDzIxMjYxMTAyMDk1NTQ3WjAsMSowKAYDVQQDDCFBdXRob3JpdHkgb2YgdGhlIHRlc3Rz\
+    IG9mIHN0YXJ0ZXIwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQfzRnUEZvByjMAujXbPNXZ8x8vtpKiZkUvjOZQf6oTzr8126WjcqVenaqv\
+    A49Qc0VtDOXFZp/sM+OXc5HgH4qno2MwYTAdBgNVHQ4EFgQUCBU34m0VHkDCKZPyECvuVNW7BxcwHwYDVR0jBBgwFoAUCBU34m0VHkDCKZPy\
+    ECvuVNW7BxcwDwYDVR0TAQH/BAUwAwEB/zAOBgNVHQ8BAf8EBAMCAgQwCgYIKoZIzj0EAwIDSAAwRQIgCOne6kfL/hoGgx1riMbF4/1eu1d5\
+    omk8OnyZewgSgAkCIQCZsZhxMSRvWII/V/V7HZsdGivHgm9NSqsyQgGp2jwfjQ==";
 
 /// What the server speaks.
 #[derive(Clone, Copy, PartialEq)]
@@ -60,30 +67,34 @@ fn mail_server(speaks: Speaks) -> (u16, Heard) {
         for stream in listener.incoming() {
             let stream = stream.unwrap();
             let at_once = speaks == Speaks::TlsFromTheStart;
-            if at_once || converse(stream.try_clone().unwrap(), speaks, &told) {
-                shake_hands(stream, &told);
+            if at_once || converse(stream.try_clone().unwrap(), GREETING, speaks, &told) {
+                // Who greeted already does not again (RFC 3207 4.2).
+                let greeting = if at_once { GREETING } else { "" };
+                converse(shake_hands(stream, &told), greeting, Speaks::Plain, &told);
             }
         }
     });
     (port, heard)
 }
 
+const GREETING: &str = "220 test ESMTP\r\n";
+
 /// Whether TLS is to follow.
-fn converse(mut stream: impl Read + Write, speaks: Speaks, heard: &Heard) -> bool {
-    let mut answer = "220 test ESMTP";
-    while stream.write_all(format!("{answer}\r\n").as_bytes()).is_ok() {
+fn converse(mut stream: impl Read + Write, greeting: &str, speaks: Speaks, heard: &Heard) -> bool {
+    let mut answer = greeting;
+    while stream.write_all(answer.as_bytes()).is_ok() {
         let Some(line) = read_line(&mut stream) else { return false };
         note(heard, &line);
         answer = match line.split(' ').next().unwrap_or_default() {
-            "EHLO" if speaks == Speaks::StartTls => "250-test\r\n250-STARTTLS\r\n250 AUTH PLAIN",
-            "EHLO" => "250-test\r\n250 AUTH PLAIN",
+            "EHLO" if speaks == Speaks::StartTls => "250-test\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n",
+            "EHLO" => "250-test\r\n250 AUTH PLAIN\r\n",
             "STARTTLS" => return stream.write_all(b"220 go on\r\n").is_ok(),
             "DATA" => {
                 let _ = stream.write_all(b"354 go on\r\n");
                 while read_line(&mut stream).is_some_and(|line| line != ".") {}
-                "250 taken"
+                "250 taken\r\n"
             }
-            _ => "250 well",
+            _ => "250 well\r\n",
         };
     }
     false
@@ -101,7 +112,7 @@ fn read_line(stream: &mut impl Read) -> Option<String> {
     None
 }
 
-fn shake_hands(mut stream: TcpStream, heard: &Heard) {
+fn shake_hands(mut stream: TcpStream, heard: &Heard) -> rustls::StreamOwned<ServerConnection, TcpStream> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let der = |text: &str| STANDARD.decode(text).unwrap();
     let config = ServerConfig::builder_with_provider(provider)
@@ -113,11 +124,12 @@ fn shake_hands(mut stream: TcpStream, heard: &Heard) {
     let mut tls = ServerConnection::new(Arc::new(config)).unwrap();
     while tls.is_handshaking() {
         if let Err(error) = tls.complete_io(&mut stream) {
-            return note(heard, &error.to_string());
+            note(heard, &error.to_string());
+            return rustls::StreamOwned::new(tls, stream);
         }
     }
     note(heard, "TLS");
-    converse(rustls::StreamOwned::new(tls, stream), Speaks::Plain, heard);
+    rustls::StreamOwned::new(tls, stream)
 }
 
 /// A mail as that URL has it sent, of which `PORT` is a server that speaks so. What became of the task, and what the
@@ -179,7 +191,7 @@ fn a_mail_goes_in_the_clear_where_the_configuration_lets_it() {
 async fn a_mail_goes_over_tls_to_a_server_that_the_system_trusts() {
     let (database, directory) = (TestDatabase::create().await, tempfile::tempdir().unwrap());
     let trusted = directory.path().join("authorities.pem");
-    let pem = format!("-----BEGIN CERTIFICATE-----\n{CERTIFICATE}\n-----END CERTIFICATE-----\n");
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{AUTHORITY}\n-----END CERTIFICATE-----\n");
     std::fs::write(&trusted, pem).unwrap();
     for (url, speaks) in [
         ("smtp://me:secret@localhost:PORT", Speaks::StartTls),
