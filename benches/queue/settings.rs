@@ -17,7 +17,7 @@ const PAGES: &[Setting] = &[
     ("fillfactor 100 (PostgreSQL's)", "fillfactor = 100", true),
     ("fillfactor 80", "fillfactor = 80", true),
     ("fillfactor 50 (ours)", "fillfactor = 50", true),
-    ("fillfactor 30", "fillfactor = 30", true),
+    ("fillfactor 33", "fillfactor = 33", true),
 ];
 
 const VACUUMS: &[Setting] = &[

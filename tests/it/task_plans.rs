@@ -113,14 +113,14 @@ async fn lists_of_operators_read_no_whole_table() {
         // Found, and looked at for it at most: two pages of as many as fit, or all of a status that few have.
         for (filter, found, at_most) in [
             (TaskFilter::default(), 20, 60),
-            (of(Status::Pending), 20, 5_000),
-            (of(Status::Scheduled), 20, 5_000),
-            (of(Status::Retrying), 20, 5_000),
+            (of(Status::Pending), 20, 6_000),
+            (of(Status::Scheduled), 20, 6_000),
+            (of(Status::Retrying), 20, 6_000),
             (of(Status::Succeeded), 20, 200),
             (of(Status::Failed), 20, 2_500),
             (of(Status::Cancelled), 20, 2_500),
             (TaskFilter { created_by: Some(mine), ..TaskFilter::default() }, 20, 60),
-            (TaskFilter { created_by: Some(mine), ..of(Status::Pending) }, 20, 60),
+            (TaskFilter { created_by: Some(mine), ..of(Status::Pending) }, 20, 6_000),
             (TaskFilter { unique_key: Some("k7".into()), ..TaskFilter::default() }, 1, 5),
             (TaskFilter { unique_key: Some("k".into()), ..TaskFilter::default() }, 0, 0),
         ] {

@@ -80,7 +80,7 @@ pub(super) struct Desk {
     pub(super) standing: Standing,
     rate: Rate,
     /// Tasks to claim beyond those that can begin at once.
-    ahead: usize,
+    pub(super) ahead: usize,
 }
 
 /// Under which the worker is known to the others.

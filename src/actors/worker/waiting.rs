@@ -23,6 +23,10 @@ use crate::{
     },
 };
 
+/// Notes for what is claimed ahead, at most: more of them would cost more than they spare a few tasks.
+const NOTES_AHEAD: usize = 8;
+/// How much farther ahead a note may go than it has to.
+const FARTHER: usize = 4;
 /// Tasks that may begin before they do, at most.
 const WINDOW_AT_MOST: usize = 1_000;
 const RETRY: Duration = Duration::from_millis(100);
@@ -43,13 +47,15 @@ pub(super) struct Waiting {
     begun_to: i64,
     /// A note is on its way.
     noting: bool,
+    /// A slot was free since the last note, and its task waited for the next.
+    late: bool,
     /// How many tasks a note is ahead.
     window: usize,
 }
 
 impl Default for Waiting {
     fn default() -> Self {
-        Self { line: VecDeque::new(), next_place: 1, begun_to: 0, noting: false, window: 1 }
+        Self { line: VecDeque::new(), next_place: 1, begun_to: 0, noting: false, late: false, window: 1 }
     }
 }
 
@@ -97,13 +103,16 @@ impl Waiting {
         self.line.drain(..).map(|waiter| waiter.claim)
     }
 
-    /// The place to note, if it is time for it.
-    fn due_note(&mut self, slots: usize, free: usize) -> Option<i64> {
+    /// The place to note, if it is time for it: at least so many tasks ahead, when so many slots are free.
+    fn due_note(&mut self, at_least: usize, free: usize) -> Option<i64> {
         let may_begin = self.line.partition_point(|waiter| waiter.place <= self.begun_to);
-        let late = free > 0 && self.line.front().is_some_and(|first| !first.claim.last_chance);
-        let window = if late { self.window * 2 } else { self.window - self.window / 8 };
-        let window = window.clamp(slots.min(WINDOW_AT_MOST), WINDOW_AT_MOST);
-        if self.noting || may_begin > 0 && may_begin >= window / 2 {
+        self.late |= free > 0 && self.line.front().is_some_and(|first| !first.claim.last_chance);
+        if self.noting {
+            return None;
+        }
+        let window = if self.late { self.window * 2 } else { self.window - self.window / 32 };
+        let window = window.clamp(at_least, at_least * FARTHER).min(WINDOW_AT_MOST);
+        if may_begin > 0 && may_begin >= window / 2 {
             return None;
         }
         let with_a_slot = |index: usize| index < free;
@@ -113,7 +122,7 @@ impl Waiting {
             .take_while(|(index, waiter)| with_a_slot(*index) || !waiter.claim.last_chance)
             .last()?;
         let to = last.place;
-        (self.noting, self.window) = (true, window);
+        (self.noting, self.late, self.window) = (true, false, window);
         Some(to)
     }
 }
@@ -134,7 +143,8 @@ impl Shift {
             self.begin(desk, claim);
         }
         let Some(Registration { id, .. }) = desk.registration else { return };
-        if let Some(to) = desk.waiting.due_note(slots, slots.saturating_sub(desk.running.len())) {
+        let free = slots.saturating_sub(desk.running.len());
+        if let Some(to) = desk.waiting.due_note(slots.max(desk.ahead / NOTES_AHEAD), free) {
             tokio::spawn(note(self.clone(), id, to));
         }
     }
@@ -217,7 +227,7 @@ mod tests {
         let mut waiting = Waiting::default();
         take(&mut waiting, 100, 0, claims(100, false));
         assert_eq!(waiting.due_note(SLOTS, 0), Some(4));
-        assert_eq!((begin(&mut waiting), waiting.due_note(SLOTS, 4)), (0, None), "one at a time");
+        assert_eq!((begin(&mut waiting), waiting.due_note(SLOTS, 0)), (0, None), "one at a time");
         noted(&mut waiting, 4);
         assert_eq!(waiting.due_note(SLOTS, 0), None, "enough for now");
         waiting.pop();
@@ -229,7 +239,18 @@ mod tests {
         assert_eq!(waiting.due_note(SLOTS, 1), Some(15), "a slot had to wait");
         noted(&mut waiting, 15);
         begin(&mut waiting);
-        assert_eq!(waiting.due_note(SLOTS, 0), Some(15 + 7), "and less far when it came in time");
+        assert_eq!(waiting.due_note(SLOTS, 1), Some(15 + 16), "again");
+        assert_eq!(waiting.due_note(SLOTS, 1), None, "a slot waits for the note that is on its way");
+        noted(&mut waiting, 31);
+        begin(&mut waiting);
+        assert_eq!(waiting.due_note(4 * SLOTS, 0), Some(31 + 32));
+        noted(&mut waiting, 63);
+        assert_eq!((begin(&mut waiting), waiting.len()), (32, 37));
+        assert_eq!(waiting.due_note(4 * SLOTS, 0), Some(63 + 31), "less far when it came in time");
+        noted(&mut waiting, 94);
+        begin(&mut waiting);
+        take(&mut waiting, 100, 0, claims(100, false));
+        assert_eq!(waiting.due_note(SLOTS, 1).map(|to| to - 94), Some(16), "nor much farther than it has to");
     }
 
     #[test]

@@ -110,7 +110,13 @@ async fn whatever_dies_every_accepted_task_ends_once_and_every_attempt_is_explai
 
     site.server().until_ready().await;
     site.restart_those_that_never_began();
-    let mut connection = site.connection().await.unwrap();
+    let mut connection = None;
+    eventually(LONG, async || {
+        connection = site.connection().await;
+        connection.is_some()
+    })
+    .await;
+    let mut connection = connection.unwrap();
     ledger::until_all_have_ended(&mut connection).await;
     site.restart_those_that_never_began();
     ledger::audit(&mut connection, &accepted).await;
