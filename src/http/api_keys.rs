@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 
 use super::{
     Endpoint, Identity, Input, Json, OptionalJson, PageQuery, Path, Problem, Query, RequestOrigin,
-    idempotency::Idempotency, json,
+    idempotency::{AtRest, Idempotency},
+    json,
 };
 use crate::{
     actors::{
@@ -146,7 +147,7 @@ async fn create(
     let under = idempotency.key(&identity, body.raw());
     let key = body.into_inner().read(identity.user.role)?;
     let issue = IssueKey { key, by: identity.caller, origin: from.0 };
-    idempotency.once_sealed(under, &dispatcher, async move { issued(keys.ask(issue).await?) }).await
+    idempotency.once(under, AtRest::Sealed, &dispatcher, async move { issued(keys.ask(issue).await?) }).await
 }
 
 fn issued(once: ShownOnce) -> Result<Answer, Error> {
@@ -277,7 +278,7 @@ async fn rotate(
     let grace = body.into_inner().unwrap_or_default().validate().map_err(Error::Invalid)?;
     let rotate = RotateKey { id: id.0, grace, by: identity.caller, origin: from.0 };
     idempotency
-        .once_sealed(under, &dispatcher, async move { shown(200, None, keys.ask(rotate).await?) })
+        .once(under, AtRest::Sealed, &dispatcher, async move { shown(200, None, keys.ask(rotate).await?) })
         .await
 }
 

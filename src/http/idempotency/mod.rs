@@ -44,6 +44,15 @@ pub struct Idempotency {
     presented: Presented,
 }
 
+/// How an answer is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtRest {
+    /// As it is.
+    Clear,
+    /// For the credential that the request came with: it holds a secret.
+    Sealed,
+}
+
 impl FromRequest for Idempotency {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
@@ -85,10 +94,12 @@ impl Idempotency {
     /// The client may go away meanwhile: what was begun is finished.
     ///
     /// # Errors
-    /// Those of `work`; [`Error::IdempotencyKeyReused`]; a conflict while the first request is under way.
+    /// Those of `work`; [`Error::IdempotencyKeyReused`]; a conflict while the first request is under way, or when
+    /// its answer was sealed for another credential.
     pub async fn once<W>(
         &self,
         key: Option<IdempotencyKey>,
+        rest: AtRest,
         dispatcher: &Live<TaskDispatcher>,
         work: W,
     ) -> Result<HttpResponse, Problem>
@@ -96,58 +107,29 @@ impl Idempotency {
         W: Future<Output = Result<Answer>> + 'static,
     {
         let Some(key) = key else { return Ok(respond(work.await?, false)) };
-        once(key, None, dispatcher, work).await
-    }
-
-    /// As [`Idempotency::once`], but keeps the answer sealed.
-    ///
-    /// # Errors
-    /// As [`Idempotency::once`]; a conflict when the answer was sealed for another credential.
-    pub async fn once_sealed<W>(
-        &self,
-        key: Option<IdempotencyKey>,
-        dispatcher: &Live<TaskDispatcher>,
-        work: W,
-    ) -> Result<HttpResponse, Problem>
-    where
-        W: Future<Output = Result<Answer>> + 'static,
-    {
-        let Some(key) = key else { return Ok(respond(work.await?, false)) };
-        let seal = Seal::new(&self.presented, &key);
-        once(key, Some(seal), dispatcher, work).await
-    }
-}
-
-async fn once<W>(
-    key: IdempotencyKey,
-    seal: Option<Seal>,
-    dispatcher: &Live<TaskDispatcher>,
-    work: W,
-) -> Result<HttpResponse, Problem>
-where
-    W: Future<Output = Result<Answer>> + 'static,
-{
-    if let Some(mut answer) = dispatcher.ask(ClaimKey(key.clone())).await? {
-        if let Some(seal) = seal.filter(|_| answer.sealed) {
-            answer.body = seal.open(&answer.body)?;
+        let seal = (rest == AtRest::Sealed).then(|| Seal::new(&self.presented, &key));
+        if let Some(mut answer) = dispatcher.ask(ClaimKey(key.clone())).await? {
+            if let Some(seal) = seal.filter(|_| answer.sealed) {
+                answer.body = seal.open(&answer.body)?;
+            }
+            return Ok(respond(answer, true));
         }
-        return Ok(respond(answer, true));
+        let dispatcher = dispatcher.clone();
+        let finished = async move {
+            let outcome = work.await;
+            let close = |answer: &Answer| seal.map_or_else(|| Ok(answer.clone()), |seal| seal.close(answer));
+            let kept = outcome.as_ref().ok().map(close).transpose()?;
+            let finish = FinishKey { key, answer: kept };
+            if let Err(error) = dispatcher.ask(finish).await {
+                log::warn!(error:% = error; "the answer under an idempotency key was not kept");
+            }
+            outcome
+        };
+        let id = telemetry::request_id().unwrap_or_default();
+        let finished = actix_web::rt::spawn(telemetry::with_request_id(id, finished));
+        let answer = finished.await.map_err(Error::internal)??;
+        Ok(respond(answer, false))
     }
-    let dispatcher = dispatcher.clone();
-    let finished = async move {
-        let outcome = work.await;
-        let close = |answer: &Answer| seal.map_or_else(|| Ok(answer.clone()), |seal| seal.close(answer));
-        let kept = outcome.as_ref().ok().map(close).transpose()?;
-        let finish = FinishKey { key, answer: kept };
-        if let Err(error) = dispatcher.ask(finish).await {
-            log::warn!(error:% = error; "the answer under an idempotency key was not kept");
-        }
-        outcome
-    };
-    let id = telemetry::request_id().unwrap_or_default();
-    let finished = actix_web::rt::spawn(telemetry::with_request_id(id, finished));
-    let answer = finished.await.map_err(Error::internal)??;
-    Ok(respond(answer, false))
 }
 
 /// The answer as it is sent, for the first time or again.

@@ -5,12 +5,16 @@ mod events;
 mod read;
 mod stats;
 
+use actix::{Handler, Message};
 use actix_web::{HttpResponse, web};
 
 #[cfg(feature = "bench-routes")]
 pub(super) use create::TaskCreation;
 
-use super::{Endpoint, Idempotency, Identity, Path, Problem, RequestOrigin};
+use super::{
+    Endpoint, Identity, Path, Problem, RequestOrigin,
+    idempotency::{AtRest, Idempotency},
+};
 use crate::{
     actors::{
         dispatcher::{CancelTask, DeleteTask, Intake, RetryTask, TaskDispatcher},
@@ -53,9 +57,7 @@ async fn cancel(
 ) -> Result<HttpResponse, Problem> {
     identity.may(Action::WriteTasks)?;
     let (reach, by) = (identity.reach(), Actor::of(&identity, from.0));
-    let (under, at) = (idempotency.key(&identity, b""), desk.clone());
-    let act = async move { as_it_is(&at.ask(CancelTask { id: id.0, reach, by }).await?) };
-    idempotency.once(under, &desk, act).await
+    act(&identity, &idempotency, &desk, CancelTask { id: id.0, reach, by }).await
 }
 
 /// Gives a task that failed or was cancelled all its attempts again, from now on.
@@ -79,14 +81,25 @@ async fn retry(
 ) -> Result<HttpResponse, Problem> {
     identity.may(Action::WriteTasks)?;
     let (reach, by) = (identity.reach(), Actor::of(&identity, from.0));
-    let (under, at) = (idempotency.key(&identity, b""), desk.clone());
-    let act = async move { as_it_is(&at.ask(RetryTask { id: id.0, reach, by }).await?) };
-    idempotency.once(under, &desk, act).await
+    act(&identity, &idempotency, &desk, RetryTask { id: id.0, reach, by }).await
 }
 
-fn as_it_is(task: &Task) -> Result<Answer> {
-    let body = serde_json::to_vec(task).map_err(Error::internal)?;
-    Ok(Answer { status: 200, location: None, body, sealed: false })
+async fn act<M>(
+    identity: &Identity,
+    idempotency: &Idempotency,
+    desk: &Dispatcher,
+    message: M,
+) -> Result<HttpResponse, Problem>
+where
+    TaskDispatcher: Handler<M>,
+    M: Message<Result = Result<Task>> + Send + 'static,
+{
+    let (under, at) = (idempotency.key(identity, b""), desk.clone());
+    let act = async move {
+        let body = serde_json::to_vec(&at.ask(message).await?).map_err(Error::internal)?;
+        Ok(Answer { status: 200, location: None, body, sealed: false })
+    };
+    idempotency.once(under, AtRest::Clear, desk, act).await
 }
 
 /// Deletes a task that has finished, with its attempts.
