@@ -63,6 +63,26 @@ impl Claim {
     pub fn leased(&self) -> Leased {
         (self.id, self.lease)
     }
+
+    /// For tests to vary.
+    #[cfg(test)]
+    pub(crate) fn example() -> Self {
+        Self {
+            id: TaskId::new(),
+            lease: Lease(1),
+            worker_id: WorkerId(1),
+            task_type: "noop".into(),
+            payload: Value::Null,
+            attempt: 1,
+            retry_count: 0,
+            timeout: Duration::from_secs(1),
+            request_id: None,
+            created_by: None,
+            priority: 0,
+            run_at: Utc::now(),
+            last_chance: false,
+        }
+    }
 }
 
 /// In which way an attempt ended that did not succeed.

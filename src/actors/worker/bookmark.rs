@@ -69,27 +69,9 @@ mod tests {
     use chrono::{DateTime, Utc};
 
     use super::*;
-    use crate::domain::{
-        TaskId,
-        attempt::{Lease, WorkerId},
-    };
 
     fn claim(priority: i16, run_at: DateTime<Utc>) -> Claim {
-        Claim {
-            id: TaskId::new(),
-            lease: Lease(1),
-            worker_id: WorkerId(1),
-            task_type: "noop".into(),
-            payload: serde_json::Value::Null,
-            attempt: 1,
-            retry_count: 0,
-            timeout: Duration::from_secs(1),
-            request_id: None,
-            created_by: None,
-            priority,
-            run_at,
-            last_chance: false,
-        }
+        Claim { priority, run_at, ..Claim::example() }
     }
 
     #[test]

@@ -123,7 +123,8 @@ impl fmt::Debug for Shift {
 }
 
 impl Shift {
-    /// Nothing happens before a [`super::TaskWorker`] is on it. `pool` is for the queue's own statements: handlers must not be able to use it up, or they would silence their own worker.
+    /// Nothing happens before a [`super::TaskWorker`] is on it. `pool` is for the queue's own statements: handlers must
+    /// not be able to use it up, or they would silence their own worker.
     pub fn new(pool: Pool, registry: Registry, services: Arc<Services>, settings: Settings) -> Self {
         let now = Instant::now();
         let desk = Desk {

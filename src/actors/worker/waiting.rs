@@ -105,11 +105,11 @@ impl Waiting {
 
     /// The place to note, if it is time for it: at least so many tasks ahead, when so many slots are free.
     fn due_note(&mut self, at_least: usize, free: usize) -> Option<i64> {
-        let may_begin = self.line.partition_point(|waiter| waiter.place <= self.begun_to);
         self.late |= free > 0 && self.line.front().is_some_and(|first| !first.claim.last_chance);
         if self.noting {
             return None;
         }
+        let may_begin = self.line.partition_point(|waiter| waiter.place <= self.begun_to);
         let window = if self.late { self.window * 2 } else { self.window - self.window / 32 };
         let window = window.clamp(at_least, at_least * FARTHER).min(WINDOW_AT_MOST);
         if may_begin > 0 && may_begin >= window / 2 {
@@ -173,26 +173,11 @@ async fn note(shift: Shift, worker_id: WorkerId, to: i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{TaskId, attempt::Lease};
 
     const SLOTS: usize = 4;
 
     fn claims(count: usize, last_chance: bool) -> Vec<Claim> {
-        let claim = || Claim {
-            id: TaskId::new(),
-            lease: Lease(1),
-            worker_id: WorkerId(1),
-            task_type: "noop".into(),
-            payload: serde_json::Value::Null,
-            attempt: 1,
-            retry_count: 0,
-            timeout: Duration::from_secs(1),
-            request_id: None,
-            created_by: None,
-            priority: 0,
-            run_at: chrono::Utc::now(),
-            last_chance,
-        };
+        let claim = || Claim { last_chance, ..Claim::example() };
         std::iter::repeat_with(claim).take(count).collect()
     }
 
