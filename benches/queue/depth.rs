@@ -38,11 +38,6 @@ pub(super) async fn measure(
             rates.push(drained(target, runtime, tasks, company, rows, open).await);
         }
     }
-    let median = |rates: &[f64]| {
-        let mut sorted = rates.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        sorted[sorted.len() / 2]
-    };
     println!("{tasks} no-op tasks drained, 200 at once; medians of {rounds} rounds\n");
     println!("| beside {company} | drained/s | of an empty table |\n| --- | ---: | ---: |");
     for ((name, ..), of) in COMPANY.iter().zip(&rates) {

@@ -77,6 +77,12 @@ fn main() {
     }
 }
 
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
+
 async fn drain_once(
     target: &Target,
     runtime: &Arc<tokio::runtime::Runtime>,

@@ -17,7 +17,7 @@ const PAGES: &[Setting] = &[
     ("fillfactor 100 (PostgreSQL's)", "fillfactor = 100", true),
     ("fillfactor 80", "fillfactor = 80", true),
     ("fillfactor 50 (ours)", "fillfactor = 50", true),
-    ("fillfactor 33", "fillfactor = 33", true),
+    ("fillfactor 30", "fillfactor = 30", true),
 ];
 
 const VACUUMS: &[Setting] = &[
@@ -74,12 +74,6 @@ pub(super) async fn measure(
             median(&of.index_megabytes),
         );
     }
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
 }
 
 async fn number(connection: &mut AsyncPgConnection, expression: &str) -> f64 {

@@ -4,7 +4,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use chrono::{TimeDelta, Utc};
-use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use starter::{
     db::{
         self, Plans,
@@ -20,7 +20,7 @@ use starter::{
     },
 };
 
-use crate::support::db::TestDatabase;
+use crate::support::db::{TestDatabase, number};
 
 /// 30,000 finished tasks of two owners, some of every other kind, and the tables beside that of tasks as they are when
 /// much was going on; as PostgreSQL's statistics know it. The ids are random, so nothing is where it is by its age.
@@ -64,28 +64,19 @@ const FULL: &str = "
 
 const MODES: [&str; 3] = ["force_custom_plan", "force_generic_plan", "auto"];
 
-async fn rows(connection: &mut AsyncPgConnection, select: &str) -> i64 {
-    #[derive(diesel::QueryableByName)]
-    struct Rows {
-        #[diesel(sql_type = diesel::sql_types::BigInt)]
-        rows: i64,
-    }
-    diesel::sql_query(select).get_result::<Rows>(connection).await.unwrap().rows
-}
-
 /// Rows of these tables that this transaction has read by going through all of one.
 async fn scanned(connection: &mut AsyncPgConnection, tables: &str) -> i64 {
     let text = format!(
-        "select coalesce(sum(seq_tup_read), 0)::int8 as rows from pg_stat_xact_user_tables
+        "select coalesce(sum(seq_tup_read), 0) from pg_stat_xact_user_tables
          where relname = any('{{{tables}}}')"
     );
-    rows(connection, &text).await
+    number(connection, &text).await
 }
 
 /// Tasks that this transaction has found by an index.
 async fn fetched(connection: &mut AsyncPgConnection) -> i64 {
-    let text = "select coalesce(idx_tup_fetch, 0)::int8 as rows from pg_stat_xact_user_tables where relname = 'tasks'";
-    rows(connection, text).await
+    let text = "select coalesce(idx_tup_fetch, 0) from pg_stat_xact_user_tables where relname = 'tasks'";
+    number(connection, text).await
 }
 
 const TASKS: &str = "tasks,task_attempts";

@@ -270,3 +270,9 @@ pub(crate) async fn rows(connection: &mut AsyncPgConnection, query: &str) -> Vec
     let rows: Vec<Row> = diesel::sql_query(query).load(connection).await.unwrap();
     rows.into_iter().map(|row| serde_json::from_str(&row.json).unwrap()).collect()
 }
+
+/// The one number that `select …` finds.
+pub(crate) async fn number(connection: &mut AsyncPgConnection, select: &str) -> i64 {
+    let found = rows(connection, &format!("select ({select})::int8 as n")).await;
+    found[0]["n"].as_i64().unwrap()
+}

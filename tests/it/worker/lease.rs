@@ -190,10 +190,7 @@ fn a_claim_whose_answer_was_lost_is_undone() {
             claimed.iter().map(|claim| claim.id).collect::<HashSet<_>>(),
             HashSet::from([id, cancelled])
         );
-        workshop
-            .database
-            .sql(&format!("update tasks set cancel_requested_at = now() where id = '{cancelled}'"))
-            .await;
+        workshop.call_off(cancelled).await;
         assert_eq!(queue::take_back(&mut connection, worker, &[lease]).await.unwrap(), 0);
         assert_eq!(queue::take_back(&mut connection, WorkerId(4711), &[]).await.unwrap(), 0);
         assert_eq!(queue::take_back(&mut connection, worker, &[Lease::draw()]).await.unwrap(), 2);
@@ -232,10 +229,7 @@ fn a_running_task_whose_lease_changed_is_told_from_one_that_was_called_off() {
         let leased = ids.map(|id| (id, lease));
         assert_eq!(queue::watch(&mut connection, &leased).await.unwrap(), []);
         workshop.database.sql(&format!("update tasks set lease = 7 where id = '{}'", ids[0])).await;
-        workshop
-            .database
-            .sql(&format!("update tasks set cancel_requested_at = now() where id = '{}'", ids[1]))
-            .await;
+        workshop.call_off(ids[1]).await;
         let mut told = queue::watch(&mut connection, &leased).await.unwrap();
         told.sort_by_key(|((id, _), _)| *id);
         let expected = [(leased[0], Interference::TakenAway), (leased[1], Interference::CancelRequested)];

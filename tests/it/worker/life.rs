@@ -209,10 +209,7 @@ fn a_cancel_reaches_a_running_handler_within_a_second() {
         let id = workshop.enqueue(obey("wait")).await;
         workshop.until(id, "running").await;
         let before = STOPPED.load(Ordering::SeqCst);
-        workshop
-            .database
-            .sql(&format!("update tasks set cancel_requested_at = now() where id = '{id}'"))
-            .await;
+        workshop.call_off(id).await;
         let asked = Instant::now();
         eventually(PATIENCE, async || STOPPED.load(Ordering::SeqCst) > before).await;
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
@@ -227,10 +224,7 @@ fn a_handler_that_is_deaf_to_cancelling_is_dropped() {
         let _worker = workshop.worker(registry(), quick()).await;
         let id = workshop.enqueue(obey("ignore")).await;
         workshop.until(id, "running").await;
-        workshop
-            .database
-            .sql(&format!("update tasks set cancel_requested_at = now() where id = '{id}'"))
-            .await;
+        workshop.call_off(id).await;
         assert_eq!(workshop.finished(id).await["status"], "cancelled");
     });
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use serde_json::json;
 use starter::{
     db::{
@@ -13,7 +13,7 @@ use starter::{
     domain::attempt::{Claim, Lease, Stopped, WorkerId},
 };
 
-use crate::support::db::TestDatabase;
+use crate::support::db::{TestDatabase, number};
 
 /// Mostly finished tasks, some of every other kind, as PostgreSQL's statistics know them.
 const FULL: &str = "
@@ -28,15 +28,8 @@ const FULL: &str = "
 
 /// Rows of tasks that were read by going through the whole table.
 async fn scanned(connection: &mut AsyncPgConnection) -> i64 {
-    #[derive(diesel::QueryableByName)]
-    struct Scanned {
-        #[diesel(sql_type = diesel::sql_types::BigInt)]
-        rows: i64,
-    }
-    let text = "select coalesce(sum(seq_tup_read), 0)::int8 as rows from pg_stat_xact_user_tables
-                where relname = 'tasks'";
-    let scanned: Scanned = diesel::sql_query(text).get_result(connection).await.unwrap();
-    scanned.rows
+    let text = "select coalesce(sum(seq_tup_read), 0) from pg_stat_xact_user_tables where relname = 'tasks'";
+    number(connection, text).await
 }
 
 async fn register(connection: &mut AsyncPgConnection) -> WorkerId {
@@ -124,14 +117,7 @@ async fn a_plan_that_was_made_for_an_empty_table_serves_a_full_one() {
 
 /// Entries of the index of due tasks that this connection has read of late.
 async fn entries(connection: &mut AsyncPgConnection) -> i64 {
-    #[derive(diesel::QueryableByName)]
-    struct Entries {
-        #[diesel(sql_type = diesel::sql_types::BigInt)]
-        rows: i64,
-    }
-    let text = "select pg_stat_get_xact_tuples_returned('tasks_ready'::regclass) as rows";
-    let read: Entries = diesel::sql_query(text).get_result(connection).await.unwrap();
-    read.rows
+    number(connection, "select pg_stat_get_xact_tuples_returned('tasks_ready'::regclass)").await
 }
 
 #[tokio::test]

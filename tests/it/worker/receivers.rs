@@ -110,8 +110,7 @@ fn a_delivery_ends_when_the_tasks_time_is_up_or_it_is_called_off() {
             workshop.database.sql("delete from tasks").await;
             let off = workshop.enqueue(hook(&url)).await;
             eventually(PATIENCE, async || clients.load(Ordering::SeqCst) == 1).await;
-            let cancel = format!("update tasks set cancel_requested_at = now() where id = '{off}'");
-            workshop.database.sql(&cancel).await;
+            workshop.call_off(off).await;
             assert_eq!(workshop.finished(off).await["status"], "cancelled", "{says}");
             eventually(PATIENCE, async || clients.load(Ordering::SeqCst) == 0).await;
         }
@@ -126,8 +125,7 @@ fn a_mail_server_that_never_answers_holds_nobody_beyond_the_tasks_time() {
         let worker = workshop.worker_with(Registry::builtin(), quick(), Arc::new(smtp(port))).await;
         let off = workshop.enqueue(mail()).await;
         eventually(PATIENCE, async || clients.load(Ordering::SeqCst) == 1).await;
-        let cancel = format!("update tasks set cancel_requested_at = now() where id = '{off}'");
-        workshop.database.sql(&cancel).await;
+        workshop.call_off(off).await;
         assert_eq!(workshop.finished(off).await["status"], "cancelled");
         let late = workshop.enqueue(NewTask { timeout_secs: 1, max_attempts: 5, ..mail() }).await;
         assert_eq!(workshop.until(late, "retrying").await["last_error"], "not done within 1 s");

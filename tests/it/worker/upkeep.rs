@@ -71,8 +71,7 @@ fn a_lost_workers_task_that_was_called_off_is_cancelled_and_one_without_attempts
         last.max_attempts = 1;
         let last = workshop.enqueue(last).await;
         claim_and_die(&workshop).await;
-        let cancel = format!("update tasks set cancel_requested_at = now() where id = '{called_off}'");
-        workshop.database.sql(&cancel).await;
+        workshop.call_off(called_off).await;
         let _maintenance = workshop.maintenance().await;
         assert_eq!(workshop.finished(called_off).await["status"], "cancelled");
         assert_eq!(workshop.finished(last).await["status"], "failed");

@@ -141,6 +141,11 @@ impl Workshop {
         id
     }
 
+    /// As somebody who wants it cancelled; no notification is sent.
+    pub(crate) async fn call_off(&self, id: TaskId) {
+        self.database.sql(&format!("update tasks set cancel_requested_at = now() where id = '{id}'")).await;
+    }
+
     pub(crate) async fn rows(&self, query: &str) -> Vec<Value> {
         rows(&mut self.database.connection().await, query).await
     }
