@@ -2,7 +2,6 @@
 
 use futures_util::future::join_all;
 use reqwest::Response;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::*;
 
@@ -21,10 +20,6 @@ async fn heard(stream: &mut Response, words: &str, times: usize) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_listeners_hear_everything_though_few_descriptors_were_given() {
-    // This process has as many ends to hold.
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
-
     let database = TestDatabase::create().await;
     let mut few = Command::new("/bin/sh");
     few.args(["-c", "ulimit -Sn 256 && exec \"$0\" server", env!("CARGO_BIN_EXE_starter")]);

@@ -117,6 +117,7 @@ fn directory() -> PathBuf {
 /// The shared cluster, running. Held to the end of this process, and never stopped by it.
 pub(crate) fn cluster() -> &'static Cluster {
     let cluster = CLUSTER.get_or_init(|| {
+        super::raise_descriptor_limit();
         fs::create_dir_all(directory().parent().expect("a parent")).expect("target/tmp");
         let settings = [
             ("fsync", "off"),

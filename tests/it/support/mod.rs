@@ -10,6 +10,7 @@ pub(crate) mod stores;
 
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::time::{Instant, sleep};
 
 /// Waits until `condition` holds; panics when it does not within `deadline`. For everything that happens in its
@@ -20,4 +21,11 @@ pub(crate) async fn eventually(deadline: Duration, mut condition: impl AsyncFnMu
         assert!(Instant::now() < end, "still not so after {deadline:?}");
         sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Raises this process's soft limit of open files to the hard one. With `cargo test` one process holds the connections of
+/// all tests, and shells start it with 1,024.
+pub(crate) fn raise_descriptor_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("up to the hard limit one may");
 }

@@ -1,10 +1,7 @@
 //! A task's life, from its claim to its end.
 
 use std::{
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -13,7 +10,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use starter::{
     actors::worker::{Census, Drain},
-    domain::task::{NewTask, When},
+    domain::{
+        TaskId,
+        task::{NewTask, When},
+    },
     tasks::{Context, Outcome, Registry, RetryPolicy, Stop, TaskType},
 };
 
@@ -26,8 +26,9 @@ struct Obey {
     order: String,
 }
 
-static STOPPED: AtomicUsize = AtomicUsize::new(0);
-static NOTED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// Other tests of the same process run such tasks too: each test looks for its own.
+static STOPPED: Mutex<Vec<TaskId>> = Mutex::new(Vec::new());
+static NOTED: Mutex<Vec<(TaskId, String)>> = Mutex::new(Vec::new());
 
 impl TaskType for Obey {
     const NAME: &'static str = "obey";
@@ -47,12 +48,12 @@ impl TaskType for Obey {
             }
             "wait" => {
                 context.cancelled.cancelled().await;
-                STOPPED.fetch_add(1, Ordering::SeqCst);
+                STOPPED.lock().unwrap().push(context.task_id);
                 Err(Stop::Cancelled)
             }
             "ignore" => std::future::pending().await,
             note => {
-                NOTED.lock().unwrap().push(note.to_owned());
+                NOTED.lock().unwrap().push((context.task_id, note.to_owned()));
                 Ok(Value::Null)
             }
         }
@@ -208,10 +209,9 @@ fn a_cancel_reaches_a_running_handler_within_a_second() {
         let _worker = workshop.worker(registry(), quick()).await;
         let id = workshop.enqueue(obey("wait")).await;
         workshop.until(id, "running").await;
-        let before = STOPPED.load(Ordering::SeqCst);
         workshop.call_off(id).await;
         let asked = Instant::now();
-        eventually(PATIENCE, async || STOPPED.load(Ordering::SeqCst) > before).await;
+        eventually(PATIENCE, async || STOPPED.lock().unwrap().contains(&id)).await;
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
         assert_eq!(workshop.finished(id).await["status"], "cancelled");
         assert_eq!(workshop.attempts(id).await[0]["outcome"], "cancelled");
@@ -281,7 +281,10 @@ fn better_tasks_come_first_and_paused_queues_not_at_all() {
             workshop.finished(*id).await;
         }
         // As they began: two outcomes may be written at the same time.
-        assert_eq!(*NOTED.lock().unwrap(), ["100", "7", "0", "-1"]);
+        let noted = NOTED.lock().unwrap().clone();
+        let order: Vec<&str> =
+            noted.iter().filter(|(id, _)| ids.contains(id)).map(|(_, note)| note.as_str()).collect();
+        assert_eq!(order, ["100", "7", "0", "-1"]);
         assert_eq!(workshop.row(held).await["status"], "pending");
         workshop.database.sql("update queues set paused_at = null").await;
         workshop.finished(held).await;
