@@ -1,5 +1,8 @@
 //! One line for each request, and nothing in it that a caller could forge or would not want there:
-//! the pattern of the route, never the path or the query; no credential. `telemetry` escapes what needs it.
+//! the pattern of the route, never the query; no credential. `telemetry` escapes what needs it.
+//!
+//! The path itself may hold a secret that somebody pasted there, so it is logged at `debug` only, and only where no route
+//! explains the answer.
 
 use std::{fmt, time::Instant};
 
@@ -10,8 +13,8 @@ use actix_web::{
 
 use super::{client_ip::ClientIp, edge::RouteSlot, metrics::HttpMetrics};
 
-/// Characters of a user agent that are logged.
-const USER_AGENT_LENGTH: usize = 200;
+/// Characters of a user agent, or of a path, that are logged.
+const LOGGED_LENGTH: usize = 200;
 
 /// A request under way.
 pub(super) struct Visit {
@@ -19,6 +22,8 @@ pub(super) struct Visit {
     method: Method,
     client: ClientIp,
     user_agent: String,
+    /// Kept while debugging only.
+    path: Option<String>,
     route: RouteSlot,
 }
 
@@ -30,6 +35,7 @@ impl Visit {
             method: request.method().clone(),
             client,
             user_agent: user_agent.map_or_else(String::new, |agent| shortened(agent.as_bytes())),
+            path: log::log_enabled!(log::Level::Debug).then(|| shortened(request.path().as_bytes())),
             route,
         }
     }
@@ -49,6 +55,10 @@ impl Visit {
             user_agent = self.user_agent.as_str();
             "request"
         );
+
+        if let (None, Some(path)) = (self.route.get(), &self.path) {
+            log::debug!(path = path.as_str(); "request matched no route");
+        }
     }
 }
 
@@ -61,7 +71,7 @@ impl fmt::Display for Millis {
 }
 
 fn shortened(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).chars().take(USER_AGENT_LENGTH).collect()
+    String::from_utf8_lossy(bytes).chars().take(LOGGED_LENGTH).collect()
 }
 
 #[cfg(test)]
@@ -71,6 +81,6 @@ mod tests {
     #[test]
     fn a_user_agent_is_cut_and_need_not_be_text() {
         assert_eq!(shortened(b"a\xff"), "a\u{fffd}");
-        assert_eq!(shortened("\u{e9}".repeat(5000).as_bytes()).chars().count(), USER_AGENT_LENGTH);
+        assert_eq!(shortened("\u{e9}".repeat(5000).as_bytes()).chars().count(), LOGGED_LENGTH);
     }
 }

@@ -109,3 +109,19 @@ fn health_checks_are_for_debugging_only() {
     let lines = lines_about("log-4");
     assert!(lines.len() == 1 && lines[0].starts_with("DEBUG request"), "{lines:?}");
 }
+
+#[test]
+fn a_path_without_a_route_is_logged_at_debug() {
+    capture();
+    let edge = Edge::start(settings());
+    edge.send("GET /openapi.jsn?token=secret HTTP/1.1\r\nHost: x\r\nX-Request-Id: log-5\r\n\r\n");
+
+    let lines = lines_about("log-5");
+    assert!(
+        lines.iter().any(|line| line.starts_with("INFO request") && line.contains("route=- ")),
+        "{lines:?}"
+    );
+    let with_path: Vec<_> = lines.iter().filter(|line| line.contains("/openapi.jsn")).collect();
+    assert_eq!(with_path, ["DEBUG request matched no route path=/openapi.jsn"]);
+    assert!(!lines.concat().contains("secret"), "{lines:?}");
+}
