@@ -14,6 +14,9 @@
 //!
 //! `tests/it/architecture.rs` reads the sources and enforces it.
 
+// The blocks of docs/extending.md say `starter::…`, and can be pasted into this crate all the same.
+extern crate self as starter;
+
 pub mod actors;
 pub mod cli;
 pub mod config;
