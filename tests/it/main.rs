@@ -31,6 +31,7 @@ mod pool;
 mod process;
 mod query_plans;
 mod revocation;
+mod scripts;
 mod sessions;
 #[cfg(feature = "fault-injection")]
 mod supervision;
