@@ -1,6 +1,6 @@
 //! The types that this program knows.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
@@ -49,6 +49,8 @@ pub struct Definition {
     pub defaults: Defaults,
     /// When a failed attempt is followed by the next.
     pub retry: RetryPolicy,
+    /// The most seconds that a task may ask for as its `timeout_secs`.
+    pub max_timeout_secs: i32,
     /// Tasks of this type that run at once across all workers; null: no limit.
     pub max_running: Option<u32>,
     /// Only the program itself enqueues such tasks.
@@ -94,9 +96,10 @@ impl Registry {
                 queue: "default",
                 priority: 0,
                 max_attempts: T::MAX_ATTEMPTS,
-                timeout_secs: i32::try_from(T::TIMEOUT.as_secs().max(1)).unwrap_or(i32::MAX),
+                timeout_secs: whole_secs(T::TIMEOUT),
             },
             retry: T::RETRY,
+            max_timeout_secs: whole_secs(T::TIMEOUT.max(T::MAX_TIMEOUT)),
             max_running: T::MAX_RUNNING,
             internal: T::INTERNAL,
         };
@@ -155,6 +158,10 @@ fn start<T: TaskType>(payload: Value, context: Context) -> BoxFuture<'static, Ou
             Box::pin(async move { Err(Stop::failed(why)) })
         }
     }
+}
+
+fn whole_secs(time: Duration) -> i32 {
+    i32::try_from(time.as_secs().max(1)).unwrap_or(i32::MAX)
 }
 
 fn description(schema: &Value) -> String {

@@ -42,6 +42,8 @@ pub trait TaskType: DeserializeOwned + JsonSchema + Send + 'static {
     const MAX_ATTEMPTS: i32 = 5;
     /// How long one attempt may take unless the task asks for another time. Whole seconds.
     const TIMEOUT: Duration = Duration::from_secs(60);
+    /// The longest time that a task may ask for, in whole seconds. A slot of a worker is taken for as long.
+    const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
     /// When a failed attempt is followed by the next.
     const RETRY: RetryPolicy = RetryPolicy::DEFAULT;
     /// Tasks of this type that run at once across all workers; `None`: as many as the workers take.

@@ -24,6 +24,7 @@ mod db_errors;
 mod e2e;
 mod edge;
 mod embedded;
+mod fairness;
 mod migrations;
 mod network;
 mod openapi;

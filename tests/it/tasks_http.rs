@@ -312,7 +312,7 @@ async fn the_same_request_under_the_same_idempotency_key_has_the_same_answer() {
     // Per user, whatever credential he comes with.
     let key = site.key(user, &[Permission::TasksWrite]).await;
     assert_eq!(enqueue_once(&site, &key, "once", &body).await.text, first.text);
-    let other = enqueue_once(&site, &alice, "once", &json!({"task_type": "noop", "priority": 1})).await;
+    let other = enqueue_once(&site, &alice, "once", &json!({"task_type": "noop", "priority": -1})).await;
     assert_eq!((other.status, other.code().as_str()), (422, "idempotency_key_reused"));
     assert_eq!(enqueue_once(&site, &bob, "once", &body).await.header("idempotent-replayed"), None);
     // What was refused may be tried again.

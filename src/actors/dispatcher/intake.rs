@@ -40,6 +40,12 @@ impl Intake {
         let Some(definition) = self.0.get(&request.task_type) else {
             return Err(vec![Violation::new("/task_type", "unknown_task_type", "no such type of task")]);
         };
+        let longest = definition.max_timeout_secs;
+        if terms.timeout_secs.is_some_and(|secs| secs > longest) {
+            let message = format!("1 to {longest} for this type");
+            return Err(vec![Violation::new("/timeout_secs", "out_of_range", message)]);
+        }
+
         let defaults = definition.defaults;
         Ok(NewTask {
             id: TaskId::new(),

@@ -42,7 +42,7 @@ pub(in crate::http) struct TaskCreation {
     #[serde(default, deserialize_with = "json::present")]
     #[schema(example = "default")]
     queue: Option<String>,
-    /// Higher first.
+    /// Higher first. Above 0 for administrators only.
     #[serde(default, deserialize_with = "json::present")]
     #[schema(minimum = -100, maximum = 100)]
     priority: Option<i64>,
@@ -61,7 +61,7 @@ pub(in crate::http) struct TaskCreation {
     /// At most one unfinished task of yours has it; 1 to 200 characters.
     #[serde(default, deserialize_with = "json::present")]
     unique_key: Option<String>,
-    /// Seconds that one attempt may take.
+    /// Seconds that one attempt may take, at most the `max_timeout_secs` of the type.
     #[serde(default, deserialize_with = "json::present")]
     #[schema(minimum = 1, maximum = 86_400)]
     timeout_secs: Option<i64>,
@@ -163,7 +163,16 @@ async fn create_batch(
 }
 
 fn admit(gate: &Intake, sent: TaskCreation, identity: &Identity) -> Result<NewTask, Vec<Violation>> {
-    gate.admit(sent.into(), Some(identity.user.id), telemetry::request_id().as_deref())
+    // A key is judged by the present role of its owner. Whatever is out of range is reported as that.
+    let reserved =
+        sent.priority.is_some_and(|priority| (1..=100).contains(&priority)) && !identity.is_admin();
+    let admitted = gate.admit(sent.into(), Some(identity.user.id), telemetry::request_id().as_deref());
+    if reserved {
+        let violation = Violation::new("/priority", "admins_only", "above 0 only for administrators");
+        return Err(admitted.err().into_iter().flatten().chain([violation]).collect());
+    }
+
+    admitted
 }
 
 fn admit_all(gate: &Intake, sent: TaskBatch, identity: &Identity) -> Result<Vec<NewTask>, Vec<Violation>> {

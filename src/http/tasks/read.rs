@@ -156,6 +156,8 @@ struct TaskTypeInfo {
     /// When a failed attempt is followed by the next.
     #[schema(value_type = Object)]
     retry: Value,
+    /// The most seconds that a task of this type may ask for as its `timeout_secs`.
+    max_timeout_secs: i32,
     /// Tasks of this type that run at once across all workers; null: no limit.
     max_running: Option<u32>,
 }

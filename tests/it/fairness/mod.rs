@@ -1,0 +1,3 @@
+//! No caller can hurt the others: what one user may ask for, and what is left for everybody else.
+
+mod terms;
