@@ -26,8 +26,15 @@ section! {
 
 impl Check for Mail {
     fn check(&self, problems: &mut Problems<'_>) {
-        if self.from.parse::<Mailbox>().is_err() {
-            problems.add("STARTER__MAIL__FROM", "not a mailbox", "name <user@domain>, or user@domain");
+        match self.from.parse::<Mailbox>() {
+            Err(_) => {
+                problems.add("STARTER__MAIL__FROM", "not a mailbox", "name <user@domain>, or user@domain");
+            }
+            // Few mail servers take it in an envelope (RFC 6531).
+            Ok(from) if !from.email.user().is_ascii() => {
+                problems.add("STARTER__MAIL__FROM", "no address for mail servers", "ASCII before the @");
+            }
+            Ok(_) => (),
         }
     }
 }

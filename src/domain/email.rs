@@ -13,7 +13,8 @@ pub const MAX_BYTES: usize = 254;
 /// Longest part before the `@`, in bytes (RFC 5321 4.5.3.1.1).
 const MAX_LOCAL_BYTES: usize = 64;
 
-/// An e-mail address: mail goes to the form that was typed, comparisons use the canonical one.
+/// An e-mail address: people see the form that was typed, comparisons use the canonical one, and mail goes to
+/// [`Self::deliverable`].
 ///
 /// The canonical form is made here and nowhere else, never by the database: trimmed, ASCII lower case, the
 /// domain in its ASCII form (IDNA, UTS 46). Dots and `+tags` before the `@` stay: what they mean is
@@ -28,15 +29,26 @@ impl Email {
     /// Takes `local@domain`, where `local` is an ASCII dot-atom (RFC 5322 3.2.3) and `domain` a host name.
     ///
     /// Refused, though RFC 5322 knows them: quoted local parts, comments, address literals; and non-ASCII
-    /// local parts (RFC 6531), because letters that look alike make accounts that look alike. A domain of one label,
-    /// as in `root@localhost`, is taken: development and private networks use it.
+    /// local parts (RFC 6531), because letters that look alike make accounts that look alike. A domain of one label
+    /// is the commonest typing error (`ada@gmail`), so only `localhost` is taken, for development.
     ///
     /// # Errors
     /// `/email` `invalid_email`.
     pub fn parse(text: &str) -> Result<Self, Violation> {
-        Self::read(text).ok_or_else(|| {
-            Violation::new("/email", "invalid_email", "an e-mail address such as name@example.com")
-        })
+        Self::read(text).filter(Self::has_full_domain).ok_or_else(invalid)
+    }
+
+    /// Parses an address that may be older than the rule that a domain has a dot, or that an operator chose.
+    ///
+    /// # Errors
+    /// `/email` `invalid_email`.
+    pub fn parse_existing(text: &str) -> Result<Self, Violation> {
+        Self::read(text).ok_or_else(invalid)
+    }
+
+    fn has_full_domain(&self) -> bool {
+        let domain = self.domain();
+        domain.contains('.') || domain == "localhost"
     }
 
     fn read(text: &str) -> Option<Self> {
@@ -61,7 +73,17 @@ impl Email {
         Self { display, canonical }
     }
 
-    /// As typed, trimmed: where mail is sent.
+    /// Returns the address for mail: the part before the `@` as typed, the domain in ASCII, which every mail server takes.
+    pub fn deliverable(&self) -> String {
+        let local = self.display.rsplit_once('@').map_or("", |(local, _)| local);
+        format!("{local}@{}", self.domain())
+    }
+
+    fn domain(&self) -> &str {
+        self.canonical.rsplit_once('@').map_or("", |(_, domain)| domain)
+    }
+
+    /// As typed, trimmed: what people see.
     pub fn as_str(&self) -> &str {
         &self.display
     }
@@ -75,6 +97,10 @@ impl Email {
     pub fn local_part(&self) -> &str {
         self.canonical.rsplit_once('@').map_or("", |(local, _)| local)
     }
+}
+
+fn invalid() -> Violation {
+    Violation::new("/email", "invalid_email", "an e-mail address such as name@example.com")
 }
 
 fn is_dot_atom(local: &str) -> bool {
@@ -101,8 +127,7 @@ impl Eq for Email {}
 /// An address is personal data: `Debug` output ends in logs, so it tells only the domain.
 impl fmt::Debug for Email {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let domain = self.canonical.rsplit_once('@').map_or("", |(_, domain)| domain);
-        write!(f, "Email(…@{domain})")
+        write!(f, "Email(…@{})", self.domain())
     }
 }
 
@@ -156,6 +181,10 @@ mod tests {
             "a@",
             "@x.co",
             "a",
+            "ada@gmail",
+            "root@intranet",
+            "a@büro",
+            "a@localhost.",
             "a b@x.co",
             "a@b@x.co",
             ".a@x.co",
@@ -192,6 +221,19 @@ mod tests {
     fn debug_output_does_not_tell_who_it_is() {
         let shown = format!("{:?}", Email::parse("alice@example.com").unwrap());
         assert_eq!(shown, "Email(…@example.com)");
+    }
+
+    #[test]
+    fn mail_goes_to_the_ascii_form_of_a_domain() {
+        let email = Email::parse("Ada@Bücher.example").unwrap();
+        assert_eq!(email.deliverable(), "Ada@xn--bcher-kva.example");
+        assert_eq!(email.as_str(), "Ada@Bücher.example");
+    }
+
+    #[test]
+    fn an_older_address_without_a_dot_is_still_read() {
+        assert_eq!(Email::parse_existing("root@intranet").unwrap().deliverable(), "root@intranet");
+        assert!(Email::parse_existing("mıke@intranet").is_err());
     }
 
     proptest! {

@@ -94,7 +94,7 @@ impl Login {
         let text = text.trim();
         if let Ok(username) = Username::parse(text) {
             Self::Username(username.canonical().to_owned())
-        } else if let Ok(email) = Email::parse(text) {
+        } else if let Ok(email) = Email::parse_existing(text) {
             Self::Email(email.canonical().to_owned())
         } else {
             Self::Nobody(text.to_ascii_lowercase())

@@ -163,7 +163,7 @@ impl Input for Forgotten {
     type Output = Email;
 
     fn validate(self) -> Result<Email, Vec<Violation>> {
-        Email::parse(&self.email).map_err(|violation| vec![violation])
+        Email::parse_existing(&self.email).map_err(|violation| vec![violation])
     }
 }
 

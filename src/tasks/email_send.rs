@@ -8,17 +8,20 @@ use serde_json::Value;
 
 use super::{
     Context, Outcome, RetryPolicy, TaskType,
-    mail::{Outgoing, is_mailbox},
+    mail::{Outgoing, Recipient},
 };
 use crate::domain::Violation;
 
-/// Longest line that mail servers must take (RFC 5321 4.5.3.1.6), and enough for every subject.
+/// Bytes of a subject. It is folded, so that no line of the mail becomes as long.
 const LONGEST_SUBJECT: usize = 998;
+/// Bytes of an address with a name.
+const LONGEST_TO: usize = 998;
 
 /// Sends a mail to one address. Refused for good when the mail server says so; otherwise tried again.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct EmailSend {
-    /// `user@domain`, or `Name <user@domain>`.
+    /// `user@domain`, or `Name <user@domain>`: ASCII before the `@`, and a domain with a dot, or `localhost`.
+    #[schemars(length(min = 1, max = 998))]
     to: String,
     /// One line.
     #[schemars(length(min = 1, max = 998))]
@@ -39,8 +42,9 @@ impl TaskType for EmailSend {
 
     fn check(&self) -> Vec<Violation> {
         let mut wrong = Vec::new();
-        if !is_mailbox(&self.to) {
-            wrong.push(Violation::new("/to", "invalid_email", "user@domain, or Name <user@domain>"));
+        if self.to.len() > LONGEST_TO || Recipient::parse(&self.to).is_err() {
+            let message = "user@domain, or Name <user@domain>; ASCII before the @, and a domain with a dot";
+            wrong.push(Violation::new("/to", "invalid_email", message));
         }
         let subject = &self.subject;
         if subject.trim().is_empty()

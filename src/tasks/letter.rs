@@ -77,7 +77,7 @@ impl AccountLetter {
             Kind::VerifyEmail => Letter::VerifyEmail(user?),
             Kind::ResetPassword => Letter::ResetPassword(self.address?),
             Kind::PasswordChanged => Letter::PasswordChanged(user?),
-            Kind::EmailChanged => Letter::EmailChanged(user?, Email::parse(&self.address?).ok()?),
+            Kind::EmailChanged => Letter::EmailChanged(user?, Email::parse_existing(&self.address?).ok()?),
         })
     }
 }
@@ -96,7 +96,7 @@ impl TaskType for AccountLetter {
         let Some(mail) = context.services.letters.write(letter).await? else {
             return Ok(Value::Null);
         };
-        let to = mail.to.as_str().to_owned();
+        let to = mail.to.deliverable();
         let (subject, text, html) = (mail.subject.to_owned(), mail.text, Some(mail.html));
         context.services.mailer.send(&Outgoing { id: context.task_id, to, subject, text, html }).await?;
         Ok(Value::Null)

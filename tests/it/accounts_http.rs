@@ -89,6 +89,28 @@ async fn bad_bodies_get_the_code_of_the_contract() {
 }
 
 #[actix_rt::test]
+async fn an_address_that_no_mail_reaches_is_refused_where_accounts_are_made_or_changed() {
+    let site = Site::open().await;
+    let (alice, token) = site.log_in("alice", "user").await;
+    let (_, admin) = site.log_in("boss", "admin").await;
+    let (me, of_alice) = ("/api/v1/users/me", format!("/api/v1/users/{}", alice.0));
+    for email in
+        ["ada@gmail", "ada@büro", "übung@example.com", "ada@intranet.", "ada@bücher.example\r\nBcc: a@b.co"]
+    {
+        let body = json!({"username": "ada", "email": email, "password": PASSWORD});
+        assert_eq!(site.ask("register", &body).await.fields(), ["/email"], "{email}");
+        assert_eq!(site.post("/api/v1/users", &admin, &body).await.fields(), ["/email"], "{email}");
+        let change = json!({"email": email});
+        for (path, token) in [(me, &token), (of_alice.as_str(), &admin)] {
+            let told = read(site.request(Method::PATCH, path, token).json(&change)).await;
+            assert_eq!(told.fields(), ["/email"], "{email}");
+        }
+    }
+    let local = json!({"username": "ada", "email": "ada@localhost", "password": PASSWORD});
+    assert_eq!(site.ask("register", &local).await.status, 201);
+}
+
+#[actix_rt::test]
 async fn passwords_are_taken_as_they_are_from_shortest_to_longest() {
     let site = Site::open().await;
     let (longest, composed, decomposed) =

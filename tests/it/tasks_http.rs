@@ -115,6 +115,28 @@ async fn every_bad_field_is_named() {
 }
 
 #[actix_rt::test]
+async fn a_mail_that_no_server_would_take_is_not_ordered() {
+    let site = Site::open().await;
+    let (_, token) = site.log_in("boss", "admin").await;
+    let order = async |to: &str, subject: &str| {
+        let payload = json!({"to": to, "subject": subject, "text": "t"});
+        enqueue(&site, &token, &json!({"task_type": "email.send", "payload": payload})).await
+    };
+    let long = format!("{} <a@example.com>", "x".repeat(1_000));
+    for to in
+        ["übung@example.com", "Ada <übung@example.com>", "ada@gmail", "Ada\r\nBcc: b@x.co <a@x.co>", &long]
+    {
+        assert_eq!(order(to, "s").await.fields(), ["/payload/to"], "{to}");
+    }
+    for subject in ["a\r\nBcc: b@x.co", "a\rb", "a\u{85}b", " ", &"x".repeat(999)] {
+        assert_eq!(order("ada@example.com", subject).await.fields(), ["/payload/subject"], "{subject}");
+    }
+    for to in ["ada@bücher.example", "Ada <ada@localhost>", "\"Lovelace, Ada\" <ada@example.com>"] {
+        assert_eq!(order(to, "Grüße").await.status, 201, "{to}");
+    }
+}
+
+#[actix_rt::test]
 async fn a_batch_is_answered_in_its_order() {
     let site = Site::open().await;
     let (_, token) = site.log_in("alice", "user").await;

@@ -1,34 +1,80 @@
 //! A mail as it goes over the wire (RFC 5322, RFC 2045).
 
 use lettre::{
-    Message,
+    Address, Message,
+    address::Envelope,
     message::{
         Body, Mailbox, MultiPart, SinglePart,
         header::{ContentTransferEncoding, ContentType},
     },
 };
 
-use super::{MailProblem, Outgoing};
+use super::{MailProblem, Outgoing, header};
+use crate::domain::{Email, Result, Violation};
 
-/// Whether that can be written to: `user@domain`, or `Name <user@domain>`.
-pub fn is_mailbox(text: &str) -> bool {
-    text.parse::<Mailbox>().is_ok()
+/// Whom a mail goes to: an address that every mail server takes, and a name if one was given.
+#[derive(Debug, Clone)]
+pub struct Recipient {
+    name: Option<String>,
+    address: Email,
+}
+
+impl Recipient {
+    /// Reads `user@domain` or `Name <user@domain>`. The address has to be one that an account could have.
+    ///
+    /// # Errors
+    /// `/email` `invalid_email`.
+    pub fn parse(text: &str) -> Result<Self, Violation> {
+        let mailbox = mailbox(text)?;
+        let address = Email::parse(mailbox.email.as_ref())?;
+        Ok(Self { name: mailbox.name, address })
+    }
+
+    /// Reads what was taken before, perhaps by older rules.
+    fn parse_existing(text: &str) -> Result<Self, Violation> {
+        let mailbox = mailbox(text)?;
+        let address = Email::parse_existing(mailbox.email.as_ref())?;
+        Ok(Self { name: mailbox.name, address })
+    }
+}
+
+fn mailbox(text: &str) -> Result<Mailbox, Violation> {
+    let invalid = || Violation::new("/email", "invalid_email", "user@domain, or Name <user@domain>");
+    // The grammar of mailboxes lets lines be folded, which is for headers and not for callers.
+    if text.chars().any(char::is_control) {
+        return Err(invalid());
+    }
+    text.parse().map_err(|_| invalid())
+}
+
+/// Returns an address as it goes over the wire: the domain in ASCII, since few servers take anything else (RFC 6531).
+fn on_the_wire(email: &Email) -> Option<Address> {
+    email.deliverable().parse().ok()
 }
 
 /// The message, from that sender.
 pub(super) fn message(from: &Mailbox, mail: &Outgoing) -> Result<Message, MailProblem> {
     let unusable = |what: &str| MailProblem::Refused(format!("the {what} cannot be used"));
-    let to: Mailbox = mail.to.parse().map_err(|_| unusable("address"))?;
+    let recipient = Recipient::parse_existing(&mail.to).map_err(|_| unusable("address"))?;
+    let to = on_the_wire(&recipient.address).ok_or_else(|| unusable("address"))?;
+
+    // An operator may have chosen what accounts may not have, such as an address literal: that stays as it is.
+    let sender = Email::parse_existing(from.email.as_ref()).ok().and_then(|email| on_the_wire(&email));
+    let from = Mailbox::new(from.name.clone(), sender.unwrap_or_else(|| from.email.clone()));
+
     // The same for every attempt at it (RFC 5322 3.6.4), so that a mail server can drop the second.
     let id = format!("<{}@{}>", mail.id, from.email.domain());
+    let to_header = header::mailbox("To", recipient.name.as_deref(), to.as_ref());
+    let envelope = Envelope::new(Some(from.email.clone()), vec![to]).map_err(|_| unusable("address"))?;
     let message = Message::builder()
-        .from(from.clone())
-        .to(to)
-        .subject(mail.subject.as_str())
+        .envelope(envelope)
+        .from(from)
+        .raw_header(to_header)
+        .raw_header(header::unstructured("Subject", &mail.subject))
         .message_id(Some(id))
         .date_now()
-        // Nobody's vacation program shall answer (RFC 3834).
-        .raw_header(auto_submitted());
+        // Keeps vacation programs from answering (RFC 3834).
+        .raw_header(header::verbatim("Auto-Submitted", "auto-generated"));
     match &mail.html {
         None => message.singlepart(part(ContentType::TEXT_PLAIN, &mail.text)),
         Some(html) => message.multipart(
@@ -56,11 +102,6 @@ fn part(kind: ContentType, text: &str) -> SinglePart {
         Body::new(text)
     };
     SinglePart::builder().header(kind).body(body)
-}
-
-fn auto_submitted() -> lettre::message::header::HeaderValue {
-    let name = lettre::message::header::HeaderName::new_from_ascii_str("Auto-Submitted");
-    lettre::message::header::HeaderValue::new(name, "auto-generated".to_owned())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Mails, and the two ways they leave: to a mail server, or to a directory.
 
 mod directory;
+mod header;
 mod message;
 mod smtp;
 
@@ -11,7 +12,7 @@ use futures_util::future::BoxFuture;
 use super::Stop;
 use crate::domain::TaskId;
 pub use directory::Directory;
-pub use message::is_mailbox;
+pub use message::Recipient;
 pub use smtp::Smtp;
 
 /// Sends mails.

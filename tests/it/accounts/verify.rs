@@ -38,6 +38,19 @@ async fn a_mailed_token_proves_the_address_once() {
 }
 
 #[actix_web::test]
+async fn a_letter_to_an_international_domain_is_addressed_in_ascii() {
+    let office = Office::open().await;
+    office.register("alice").await.unwrap();
+    let alice = office.guest("alice").await;
+    office.deliver().await;
+    let changed = office.rename(&alice, None, Some("Alice@bücher.example")).await.unwrap();
+    assert_eq!(changed.email.as_str(), "Alice@bücher.example");
+    let mails = office.deliver().await;
+    assert!(mails.iter().any(|mail| mail.to == "Alice@xn--bcher-kva.example"), "{mails:?}");
+    assert!(mails.iter().all(|mail| mail.to.is_ascii()));
+}
+
+#[actix_web::test]
 async fn the_mail_is_sent_again_on_demand_three_times_an_hour_and_not_when_it_is_of_no_use() {
     let office = Office::open().await;
     office.register("alice").await.unwrap();

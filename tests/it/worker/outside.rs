@@ -51,6 +51,8 @@ async fn converse(mut stream: TcpStream, verdict: &str, taken: mpsc::UnboundedSe
             "EHLO" => "250-test\r\n250 AUTH PLAIN".to_owned(),
             "AUTH" if line.contains(&STANDARD.encode("\0me\0secret")) => "235 welcome".to_owned(),
             "AUTH" => "535 who?".to_owned(),
+            // Like most servers, this one knows no SMTPUTF8 (RFC 6531).
+            "MAIL" | "RCPT" if !line.is_ascii() => "553 not ASCII".to_owned(),
             "RCPT" => verdict.to_owned(),
             "DATA" => {
                 write.write_all(b"354 go on\r\n").await.ok()?;
@@ -59,8 +61,10 @@ async fn converse(mut stream: TcpStream, verdict: &str, taken: mpsc::UnboundedSe
                     mail.push_str(&line);
                     mail.push('\n');
                 }
+                // The longest line that servers have to take (RFC 5321 4.5.3.1.6), without its end.
+                let too_long = mail.lines().any(|line| line.len() > 998);
                 taken.send(mail).ok()?;
-                "250 taken".to_owned()
+                if too_long { "500 line too long".to_owned() } else { "250 taken".to_owned() }
             }
             "QUIT" => "221 bye".to_owned(),
             _ => "250 well".to_owned(),
@@ -108,6 +112,55 @@ fn a_mail_goes_to_the_mail_server_as_it_was_ordered() {
             &format!("Message-ID: <{id}@example.com>"),
         ] {
             assert!(mail.contains(expected), "{expected} is not in:\n{mail}");
+        }
+    });
+}
+
+#[test]
+fn a_mail_to_an_international_domain_is_addressed_in_ascii() {
+    in_workshop(async |workshop| {
+        let (port, mut mails) = mail_server("250 fine").await;
+        let _worker = workshop.worker_with(Registry::builtin(), quick(), Arc::new(smtp(port))).await;
+        for (to, header) in [
+            ("Ada@bücher.example", "To: Ada@xn--bcher-kva.example\n"),
+            ("Ada <ada@xn--bcher-kva.example>", "To: Ada <ada@xn--bcher-kva.example>\n"),
+            ("Ada <ada@例え.テスト>", "To: Ada <ada@xn--r8jz45g.xn--zckzah>\n"),
+        ] {
+            let payload = json!({"to": to, "subject": "s", "text": "t"});
+            let id = workshop.enqueue(NewTask { max_attempts: 1, ..task("email.send", payload) }).await;
+            let row = workshop.finished(id).await;
+            assert_eq!((&row["status"], &row["last_error"]), (&json!("succeeded"), &json!(null)), "{to}");
+            let mail = mails.recv().await.unwrap();
+            assert!(mail.contains(header) && mail.is_ascii(), "{mail}");
+        }
+
+        // Taken by older rules: no mail server is asked about it for hours.
+        let payload = json!({"to": "übung@example.org", "subject": "s", "text": "t"});
+        let id = workshop.enqueue(NewTask { max_attempts: 5, ..task("email.send", payload) }).await;
+        let row = workshop.finished(id).await;
+        assert_eq!((&row["status"], &row["attempt"]), (&json!("failed"), &json!(1)));
+        assert_eq!(row["last_error"], "the address cannot be used");
+    });
+}
+
+#[test]
+fn every_subject_and_name_that_is_taken_is_delivered_as_it_was_given() {
+    in_workshop(async |workshop| {
+        let (port, mut mails) = mail_server("250 fine").await;
+        let _worker = workshop.worker_with(Registry::builtin(), quick(), Arc::new(smtp(port))).await;
+        for (subject, expected) in [
+            ("x".repeat(998), "Subject: =?utf-8?B?".to_owned()),
+            ("=?utf-8?B?abc?=".to_owned(), "Subject: =?utf-8?B?PT91dGYtOD9CP2FiYz89?=\n".to_owned()),
+            ("Your invoice".to_owned(), "Subject: Your invoice\n".to_owned()),
+        ] {
+            let to = "=?utf-8?B?abc?= <ada@example.org>";
+            let payload = json!({"to": to, "subject": subject, "text": "t"});
+            let id = workshop.enqueue(NewTask { max_attempts: 1, ..task("email.send", payload) }).await;
+            let row = workshop.finished(id).await;
+            assert_eq!((&row["status"], &row["last_error"]), (&json!("succeeded"), &json!(null)));
+            let mail = mails.recv().await.unwrap();
+            assert!(mail.contains(&expected), "{mail}");
+            assert!(mail.contains("To: =?utf-8?B?PT91dGYtOD9CP2FiYz89?= <ada@example.org>\n"), "{mail}");
         }
     });
 }
