@@ -1,6 +1,10 @@
 //! `webhook.deliver`: one delivery.
 
-use std::{error::Error as _, net::IpAddr, time::Duration};
+use std::{
+    error::Error as _,
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use reqwest::{Response, StatusCode, Url, header};
@@ -147,14 +151,23 @@ fn judge(response: Response) -> Result<Response, Stop> {
     Err(Stop::Failed { why: format!("the receiver answered {}", status.as_u16()).into(), not_before })
 }
 
-/// Seconds, or a date (RFC 9110 10.2.3).
+/// Returns how long the receiver wants to be left alone.
 fn retry_after(response: &Response) -> Option<Duration> {
-    let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
+    let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
+    read_retry_after(value, SystemTime::now())
+}
+
+/// Reads seconds, however many, or a date in any of the three formats (RFC 9110 10.2.3 and 5.6.7).
+fn read_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Only a number that is too large does not parse.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
-    let date = DateTime::parse_from_rfc2822(value).ok()?;
-    (date.with_timezone(&Utc) - Utc::now()).to_std().ok()
+    let date = httpdate::parse_http_date(value)
+        .or_else(|_| DateTime::parse_from_rfc2822(value).map(SystemTime::from))
+        .ok()?;
+    date.duration_since(now).ok()
 }
 
 fn not_sent(error: &reqwest::Error) -> Stop {
@@ -179,6 +192,36 @@ async fn drain(mut response: Response) {
         read += chunk.len();
         if read >= LONGEST_ANSWER {
             break;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_retry_after_is_understood() {
+        let now = DateTime::parse_from_rfc3339("2026-11-27T17:40:00Z").unwrap().into();
+        let secs = |value: &str| read_retry_after(value, now).map(|wait| wait.as_secs());
+        for (value, expected) in [
+            ("Fri, 27 Nov 2026 17:41:19 GMT", Some(79)),
+            ("Friday, 27-Nov-26 17:41:19 GMT", Some(79)),
+            ("Fri Nov 27 17:41:19 2026", Some(79)),
+            ("Fri, 27 Nov 2026 17:41:19 +0000", Some(79)),
+            ("Fri, 27 Nov 2026 17:39:00 GMT", None),
+            ("0", Some(0)),
+            (" 120 ", Some(120)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", Some(u64::MAX)),
+            (&"9".repeat(1_000), Some(u64::MAX)),
+            ("", None),
+            ("+5", None),
+            ("-5", None),
+            ("1.5", None),
+            ("soon", None),
+        ] {
+            assert_eq!(secs(value), expected, "{value}");
         }
     }
 }
