@@ -15,7 +15,8 @@ section! {
         pub log_format: Option<LogFormat> = None,
 
         /// Which log records are written, in the syntax of env_logger; RUST_LOG means the same.
-        /// `debug` writes several lines a request.
+        /// `debug` writes several lines a request. What strangers can make the HTTP framework log is counted in
+        /// `http_rejected_requests_total` instead; to log it, add `actix_http::h1::dispatcher=error`.
         pub log_filter: String = "info".to_owned(),
 
         /// Serve `/metrics` without a credential.

@@ -26,7 +26,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{headers, problem::Problem, request_id};
+use super::{headers, metrics::HttpMetrics, problem::Problem, request_id};
 
 /// How long what a client still sends is read and thrown away after a refusal, so that it sees the
 /// refusal.
@@ -46,6 +46,7 @@ impl LastAnswer {
 pub(super) struct Connection<S> {
     io: S,
     secure: bool,
+    metrics: HttpMetrics,
     /// Written instead of what the dispatcher gave.
     instead: BytesMut,
     silence_limit: Duration,
@@ -55,12 +56,13 @@ pub(super) struct Connection<S> {
 }
 
 impl<S> Connection<S> {
-    pub(super) fn new(io: S, silence_limit: Duration, secure: bool) -> Self {
+    pub(super) fn new(io: S, silence_limit: Duration, secure: bool, metrics: HttpMetrics) -> Self {
         let now = Instant::now();
         let alarm = Box::pin(tokio::time::sleep_until(now + silence_limit));
         Self {
             io,
             secure,
+            metrics,
             instead: BytesMut::new(),
             silence_limit,
             last_write: now,
@@ -156,6 +158,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
             // What followed the last answer: the rest of the request that it refused.
             Some((b"", _)) if self.last_answer.0.get() => Poll::Ready(Ok(bytes.len())),
             Some((b"", status)) => {
+                self.metrics.count_rejected(status.as_u16());
                 self.instead = BytesMut::from(problem(status, self.secure).as_slice());
                 if let Poll::Ready(Err(error)) = self.write_instead(cx) {
                     return Poll::Ready(Err(error));
@@ -255,7 +258,7 @@ mod tests {
     #[tokio::test]
     async fn a_plain_error_becomes_a_problem_document_however_small_the_pipe() {
         let (near, mut far) = tokio::io::duplex(7);
-        let mut connection = Connection::new(near, Duration::from_secs(60), false);
+        let mut connection = Connection::new(near, Duration::from_secs(60), false, HttpMetrics::default());
         let writing = async move {
             connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
             connection.write_all(PLAIN).await.unwrap();
@@ -277,7 +280,7 @@ mod tests {
     async fn a_connection_without_answers_for_too_long_ends_though_bytes_keep_coming() {
         const LIMIT: Duration = Duration::from_millis(300);
         let (near, mut far) = tokio::io::duplex(64);
-        let mut connection = Connection::new(near, LIMIT, false);
+        let mut connection = Connection::new(near, LIMIT, false, HttpMetrics::default());
         tokio::spawn(async move { while far.write_all(b"x").await.is_ok() {} });
         let mut some = [0; 8];
         connection.read_exact(&mut some).await.unwrap();
@@ -298,7 +301,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_stops_reading_does_not_hold_the_connection() {
         let (near, _far) = tokio::io::duplex(4);
-        let mut connection = Connection::new(near, Duration::from_millis(100), false);
+        let mut connection = Connection::new(near, Duration::from_millis(100), false, HttpMetrics::default());
         let error = connection.write_all(b"more than fits").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }

@@ -39,6 +39,11 @@ struct Route {
     route: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Rejected {
+    status: u16,
+}
+
 #[derive(Clone)]
 struct Buckets;
 
@@ -53,6 +58,7 @@ impl MetricConstructor<Histogram> for Buckets {
 pub struct HttpMetrics {
     answered: Family<Answered, Counter>,
     duration: Family<Route, Histogram, Buckets>,
+    rejected: Family<Rejected, Counter>,
 }
 
 impl std::fmt::Debug for HttpMetrics {
@@ -63,7 +69,11 @@ impl std::fmt::Debug for HttpMetrics {
 
 impl Default for HttpMetrics {
     fn default() -> Self {
-        Self { answered: Family::default(), duration: Family::new_with_constructor(Buckets) }
+        Self {
+            answered: Family::default(),
+            duration: Family::new_with_constructor(Buckets),
+            rejected: Family::default(),
+        }
     }
 }
 
@@ -76,6 +86,16 @@ impl HttpMetrics {
             "From the head of a request to the head of its answer",
             self.duration.clone(),
         );
+        registry.register(
+            "http_rejected_requests",
+            "Requests whose head was not understood, too large or too late, so that no route saw them",
+            self.rejected.clone(),
+        );
+    }
+
+    /// Counts a request that was refused before it had a route.
+    pub(super) fn count_rejected(&self, status: u16) {
+        self.rejected.get_or_create(&Rejected { status }).inc();
     }
 
     /// Counts one. `route` is a pattern of the route table, so that callers cannot make labels.

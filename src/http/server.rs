@@ -1,14 +1,14 @@
 //! The HTTP server: what `cli` runs and what tests run, the very same.
 
-use std::{io, net::TcpListener, sync::Arc};
+use std::{future::ready, io, net::TcpListener, sync::Arc};
 
 use actix_http::{HttpService, Request, Response, body::BoxBody};
 use actix_server::{GracefulShutdownSignal, Server};
 use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::{
-    App, HttpMessage,
+    App, HttpMessage, HttpRequest, HttpResponse,
     dev::AppConfig,
-    http::{StatusCode, header},
+    http::{Method, StatusCode, header},
     middleware::from_fn,
     rt::net::TcpStream,
     web::{self, ServiceConfig},
@@ -58,6 +58,7 @@ fn service(
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), InitError = ()> + use<> {
     let settings = &edge.settings;
     let (silence_limit, secure) = (settings.silence, settings.secure);
+    let metrics = settings.metrics.clone();
     let body_limit = settings.body.limit;
     let passwords: Vec<_> = endpoints.iter().filter(|each| each.takes_password()).cloned().collect();
     let limit = move |path: &str| match passwords.iter().any(|each| each.pattern() == path) {
@@ -75,13 +76,13 @@ fn service(
         .on_connect_ext(|connection: &Connection<TcpStream>, data| {
             data.insert(connection.last_answer());
         })
-        .expect(fn_service(move |request| std::future::ready(expect(request, &limit))))
+        .expect(fn_service(move |request| ready(expect(request, &limit))))
         .h1(map_config(app(edge, endpoints, state), |()| AppConfig::default()));
-    fn_service(move |io: TcpStream| async move {
+    fn_service(move |io: TcpStream| {
         // Answers are small: waiting for more to send only makes them late.
         let _ = io.set_nodelay(true);
         let peer = io.peer_addr().ok();
-        Ok((Connection::new(io, silence_limit, secure), peer))
+        ready(Ok((Connection::new(io, silence_limit, secure, metrics.clone()), peer)))
     })
     .and_then(http)
 }
@@ -103,9 +104,18 @@ fn app(
         .app_data(edge)
         .configure(|config| endpoint::register(endpoints, config))
         .configure(state)
-        .default_service(web::to(|| async { Err::<String, _>(Problem::from(Error::NotFound)) }))
+        .default_service(web::to(unrouted))
         .wrap(from_fn(move |request, next| Arc::clone(&middleware).handle(request, next)))
         .into_factory()
+}
+
+/// Answers what no route takes: `OPTIONS *` asks about the server as a whole (RFC 9110 9.3.7), all else is not there.
+async fn unrouted(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    if request.method() == Method::OPTIONS && request.path() == "*" {
+        let allow = (header::ALLOW, "GET, HEAD, POST, PATCH, DELETE, OPTIONS");
+        return Ok(HttpResponse::NoContent().insert_header(allow).finish());
+    }
+    Err(Error::NotFound.into())
 }
 
 /// Whether to tell a client that asks first (`Expect: 100-continue`) to send its body.

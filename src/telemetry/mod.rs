@@ -28,8 +28,8 @@ tokio::task_local! {
 ///
 /// A logger is set already.
 pub fn init(config: &Telemetry) -> Result<(), SetLoggerError> {
-    let mut builder = env_logger::Builder::new();
-    builder.parse_filters(&config.log_filter).target(env_logger::Target::Stderr);
+    let mut builder = filtered(&config.log_filter);
+    builder.target(env_logger::Target::Stderr);
     match config.log_format() {
         LogFormat::Json => builder.format(|out, record| {
             let line = line::Line::new(record, chrono::Utc::now(), request_id());
@@ -44,6 +44,25 @@ pub fn init(config: &Telemetry) -> Result<(), SetLoggerError> {
     builder.try_init()?;
     panic::log_panics();
     Ok(())
+}
+
+/// What strangers can make these modules log as an error, once per request: heads that do not parse, connections that
+/// break. The edge counts them instead (`http_rejected_requests`).
+const NOISY: [&str; 2] = ["actix_http::h1::dispatcher", "actix_http::h1::decoder"];
+
+/// Returns a builder with this filter, in which the noisy modules are off unless the filter names them.
+fn filtered(filter: &str) -> env_logger::Builder {
+    let mut builder = env_logger::Builder::new();
+    if filter.trim().is_empty() {
+        // Without any directive, env_logger shows errors; the ones below must not change that.
+        builder.filter_level(log::LevelFilter::Error);
+    }
+    for module in NOISY {
+        builder.filter_module(module, log::LevelFilter::Off);
+    }
+    // A later directive for the same module replaces the earlier one.
+    builder.parse_filters(filter);
+    builder
 }
 
 /// Runs `future` so that every record logged inside carries this `request_id`. A task spawned
@@ -70,5 +89,20 @@ mod tests {
         });
         assert_eq!(inside.await, (Some("req-1".into()), Some("req-2".into())));
         assert_eq!(request_id(), None);
+    }
+
+    #[test]
+    fn strangers_cannot_fill_the_log_with_errors_of_the_framework() {
+        let logs = |filter: &str, target: &str| {
+            let record = log::Record::builder().level(log::Level::Error).target(target).build();
+            filtered(filter).build().matches(&record)
+        };
+        for filter in ["info", "debug", "warn,starter=trace", "trace,actix_http=trace", ""] {
+            for module in NOISY {
+                assert!(!logs(filter, module), "{filter}: {module}");
+            }
+            assert!(logs(filter, "starter::http") && logs(filter, "actix_http::h1::service"), "{filter}");
+        }
+        assert!(logs("info,actix_http::h1::dispatcher=error", "actix_http::h1::dispatcher"));
     }
 }

@@ -10,11 +10,21 @@ fn errors_of_the_framework_are_problem_documents() {
         (edge.get("/api/v1/users/"), "not_found"),
         (edge.get("/api/v1/auth/register"), "method_not_allowed"),
         (edge.send("BREW /api/v1/users HTTP/1.1\r\nHost: x\r\n\r\n"), "method_not_allowed"),
-        (edge.send("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n"), "not_found"),
+        (edge.send("OPTIONS /nowhere HTTP/1.1\r\nHost: x\r\n\r\n"), "not_found"),
     ] {
         assert_sound(&answer);
         assert_eq!(answer.code(), code, "{answer:?}");
     }
+}
+
+#[test]
+fn options_of_the_whole_server_are_answered() {
+    let edge = Edge::start(settings());
+    let answer = edge.send("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!((answer.status, answer.text().as_str()), (204, ""));
+    assert_eq!(answer.header("allow"), Some("GET, HEAD, POST, PATCH, DELETE, OPTIONS"));
+    assert_sound(&answer);
+    assert_eq!(edge.send("GET * HTTP/1.1\r\nHost: x\r\n\r\n").status, 404);
 }
 
 #[test]

@@ -16,6 +16,19 @@ fn refused(edge: &Edge, request: impl AsRef<[u8]>, statuses: &[u16]) {
 }
 
 #[test]
+fn heads_that_are_not_understood_are_counted() {
+    let settings = settings();
+    let mut registry = prometheus_client::registry::Registry::default();
+    settings.metrics.register(&mut registry);
+    let edge = Edge::start(settings);
+    refused(&edge, "rubbish\r\n\r\n", &[400]);
+    refused(&edge, "GET / HTTP/1.1\r\nbad header\r\n\r\n", &[400]);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    assert!(text.contains("http_rejected_requests_total{status=\"400\"} 2\n"), "{text}");
+}
+
+#[test]
 fn a_smuggled_request_is_not_answered() {
     let edge = Edge::start(settings());
     let smuggled = "GET /api/v1/users/me HTTP/1.1\r\nHost: x\r\n\r\n";
