@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Draining, Endpoint, Identity, Problem};
+use super::{Draining, Endpoint, Identity, Problem, problem::Document};
 use crate::{
     actors::{
         checkup::Condition,
@@ -58,7 +58,10 @@ struct Checks {
 }
 
 /// The process can answer at all.
-#[utoipa::path(get, path = "/health/live", tag = "operations", responses((status = 200, body = Alive)))]
+#[utoipa::path(
+    get, path = "/health/live", tag = "operations",
+    responses((status = 200, description = "The process can answer", body = Alive))
+)]
 async fn live() -> web::Json<Alive> {
     web::Json(OK)
 }
@@ -66,7 +69,13 @@ async fn live() -> web::Json<Alive> {
 /// Requests may be sent here: database, migrations and every actor are fine, and the process is not stopping.
 #[utoipa::path(
     get, path = "/health/ready", tag = "operations",
-    responses((status = 200, body = Alive), (status = 503, description = "Not now; `Retry-After` says when"))
+    responses(
+        (status = 200, description = "Requests may be sent here", body = Alive),
+        (
+            status = 503, description = "Not now; `Retry-After` says when",
+            body = Document, content_type = "application/problem+json"
+        )
+    )
 )]
 async fn ready(
     watchdog: web::Data<Live<Watchdog>>,
@@ -82,7 +91,10 @@ async fn ready(
 /// How the process is, and what it depends on.
 #[utoipa::path(
     get, path = "/health", tag = "operations",
-    responses((status = 200, body = Health), (status = 503, body = Health))
+    responses(
+        (status = 200, description = "Requests can be served: `ok` or `degraded`", body = Health),
+        (status = 503, description = "Requests cannot be served: `down`", body = Health)
+    )
 )]
 async fn health(watchdog: web::Data<Live<Watchdog>>) -> Result<HttpResponse, Problem> {
     let health = watchdog.ask(CheckHealth).await?;
@@ -140,7 +152,7 @@ impl From<Report> for ActorRow {
 /// Every actor of this process. For admins, and for API keys with `metrics:read`.
 #[utoipa::path(
     get, path = "/health/actors", tag = "operations", security(("bearer" = [])),
-    responses((status = 200, body = Vec<ActorRow>))
+    responses((status = 200, description = "One row for each actor", body = Vec<ActorRow>))
 )]
 async fn actors(
     caller: Identity,

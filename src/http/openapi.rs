@@ -4,7 +4,7 @@ use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
         Components, ComponentsBuilder, ContentBuilder, InfoBuilder, License, OpenApi, OpenApiBuilder,
-        PathItem, PathsBuilder, Ref, RefOr, ResponseBuilder,
+        PathItem, PathsBuilder, Ref, RefOr, ResponseBuilder, Server,
         path::Operation,
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
@@ -28,7 +28,13 @@ pub fn of(endpoints: &[Endpoint]) -> OpenApi {
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(env!("CARGO_PKG_DESCRIPTION")))
         .license(Some(License::new(env!("CARGO_PKG_LICENSE"))));
-    OpenApiBuilder::new().info(info.build()).paths(paths).components(Some(components(endpoints))).build()
+    OpenApiBuilder::new()
+        .info(info.build())
+        // Relative to where the document is fetched, so that it is true behind every public address.
+        .servers(Some([Server::new("/")]))
+        .paths(paths)
+        .components(Some(components(endpoints)))
+        .build()
 }
 
 /// What holds for every operation and is not written at each handler: how it fails, and an id that
@@ -39,6 +45,8 @@ fn described(mut operation: Operation) -> Operation {
         .description("Any error: a problem document (RFC 9457), told apart by its `code`.")
         .content("application/problem+json", problem);
     operation.responses.responses.insert("default".to_owned(), RefOr::T(failure.build()));
+    // Operations without a word about it are for anyone; without the empty list, a tool cannot see whether it was forgotten.
+    operation.security.get_or_insert_default();
     let group = operation.tags.iter().flatten().next().map(|tag| tag.to_lowercase().replace([' ', '-'], "_"));
     if let (Some(group), Some(id)) = (group, &mut operation.operation_id) {
         *id = format!("{group}_{id}");

@@ -13,7 +13,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 }
 
 /// Every kind of problem that this API answers with.
-#[utoipa::path(get, path = "/problems", tag = "problems", responses((status = 200, body = Vec<Kind>)))]
+#[utoipa::path(
+    get, path = "/problems", tag = "problems",
+    responses((status = 200, description = "Every kind", body = Vec<Kind>))
+)]
 async fn list() -> web::Json<&'static [Kind]> {
     web::Json(ALL)
 }
@@ -24,7 +27,7 @@ async fn list() -> web::Json<&'static [Kind]> {
     path = "/problems/{code}",
     tag = "problems",
     params(("code" = String, Path, description = "The `code` of the problem")),
-    responses((status = 200, body = Kind))
+    responses((status = 200, description = "The kind with this code", body = Kind))
 )]
 async fn show(Path(kind): Path<Option<&'static Kind>>) -> Result<web::Json<&'static Kind>, Problem> {
     Ok(web::Json(kind.ok_or(Error::NotFound)?))

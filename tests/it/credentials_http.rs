@@ -5,7 +5,10 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use starter::domain::{Permission, api_key::ApiKeySecret, token::SessionToken};
 
-use crate::support::site::{Site, Told, read};
+use crate::{
+    edge::raw::Peer,
+    support::site::{Site, Told, read},
+};
 
 const ME: &str = "/api/v1/auth/me";
 const KEYS: &str = "/api/v1/api-keys";
@@ -408,6 +411,31 @@ async fn under_an_idempotency_key_one_key_is_made_however_often_it_is_asked_for(
     assert_eq!(told.status, 409, "another session of his must not read the secret");
     let secret = again.json()["key"].as_str().unwrap()[12..].to_owned();
     assert!(!site.database.dump("idempotency_keys").await.contains(&secret));
+}
+
+#[actix_rt::test]
+async fn a_key_is_rotated_by_a_request_whose_chunks_hold_nothing() {
+    let site = Site::open().await;
+    let (_, token) = site.log_in("alice", "user").await;
+    let id = create(&site, &token, &ci()).await.json()["id"].as_str().unwrap().to_owned();
+    let rotate = |headers: &str, chunks: &str| {
+        Peer::connect(site.address()).ask(&format!(
+            "POST {KEYS}/{id}/rotate HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{headers}\
+             Transfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n"
+        ))
+    };
+    let json = "Content-Type: application/json\r\n";
+    for (headers, chunks, status) in [
+        ("", "", 200),
+        (json, "", 200),
+        (json, "2\r\n{}\r\n", 200),
+        ("", "2\r\n{}\r\n", 415),
+        ("Content-Type: text/plain\r\n", "2\r\n{}\r\n", 415),
+        (json, "2\r\n[]\r\n", 400),
+    ] {
+        let answer = rotate(headers, chunks);
+        assert_eq!(answer.status, status, "{headers:?} {chunks:?}: {answer:?}");
+    }
 }
 
 #[actix_rt::test]

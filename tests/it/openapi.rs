@@ -90,6 +90,20 @@ fn operations_have_a_summary_a_tag_and_an_id_of_their_own() {
     }
 }
 
+/// Generators refuse a document in which one is missing (OpenAPI 3.1, 4.8.17).
+#[test]
+fn every_response_is_described_and_every_operation_says_who_may_call_it() {
+    let document = document();
+    assert_eq!(document["servers"][0]["url"], "/");
+    for (path, method, operation) in operations(&document) {
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let description = response["description"].as_str().unwrap_or_default();
+            assert!(!description.is_empty(), "{method} {path} {status} has no description");
+        }
+        assert!(operation["security"].is_array(), "{method} {path} says nothing of who may call it");
+    }
+}
+
 #[test]
 fn parameters_are_where_the_document_says() {
     for (path, method, operation) in operations(&document()) {

@@ -81,6 +81,13 @@ impl<T> Json<T> {
         self.value
     }
 
+    fn parse(raw: Bytes) -> Result<Self, Problem>
+    where
+        T: DeserializeOwned + PartialSchema,
+    {
+        Ok(Self { value: read::parse(&raw)?, raw })
+    }
+
     /// The bytes as they came, to recognise the same request by.
     pub fn raw(&self) -> &Bytes {
         &self.raw
@@ -107,10 +114,7 @@ impl<T: DeserializeOwned + PartialSchema> FromRequest for Json<T> {
         let payload = payload.take();
         Box::pin(async move {
             head?;
-            let raw = tokio::time::timeout(rules.patience, receive(payload, rules.limit))
-                .await
-                .map_err(|_late| Problem::RequestTimeout)??;
-            Ok(Self { value: read::parse(&raw)?, raw })
+            Self::parse(receive_in_time(payload, rules).await?)
         })
     }
 }
@@ -142,13 +146,23 @@ fn is_json(headers: &HeaderMap) -> bool {
     let mut parts = value.split(';').map(str::trim);
     parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
         && parts.filter_map(|parameter| parameter.split_once('=')).all(|(name, value)| {
-            !name.trim().eq_ignore_ascii_case("charset")
-                || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+            !name.trim().eq_ignore_ascii_case("charset") || is_utf8(value.trim().trim_matches('"'))
         })
+}
+
+/// Whether a charset is UTF-8, also by the name without the hyphen that the Encoding Standard knows and Java and PHP clients send.
+fn is_utf8(charset: &str) -> bool {
+    charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("utf8")
 }
 
 fn is_encoded(headers: &HeaderMap) -> bool {
     headers.get_all(header::CONTENT_ENCODING).any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+async fn receive_in_time(payload: Payload, rules: BodyRules) -> Result<Bytes, Problem> {
+    tokio::time::timeout(rules.patience, receive(payload, rules.limit))
+        .await
+        .map_err(|_late| Problem::RequestTimeout)?
 }
 
 async fn receive(mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {

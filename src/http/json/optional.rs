@@ -9,7 +9,7 @@ use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
 use utoipa::PartialSchema;
 
-use super::Json;
+use super::{Json, check_head, receive_in_time, rules_for};
 use crate::http::Problem;
 
 /// Extracts a JSON object, or nothing from a request without a body. A body has to be as strict as any other.
@@ -33,11 +33,27 @@ impl<T: DeserializeOwned + PartialSchema + 'static> FromRequest for OptionalJson
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        if has_no_body(request.headers()) {
+        let headers = request.headers();
+        if has_no_body(headers) {
             return Box::pin(async { Ok(Self(None)) });
         }
-        let body = Json::from_request(request, payload);
-        Box::pin(async move { Ok(Self(Some(body.await?))) })
+        if !headers.contains_key(header::TRANSFER_ENCODING) {
+            let body = Json::from_request(request, payload);
+            return Box::pin(async move { Ok(Self(Some(body.await?))) });
+        }
+
+        // In chunks, only the end of the body shows whether there is one. What there is has to be JSON, as everywhere.
+        let rules = rules_for(request);
+        let head = check_head(headers, rules.limit);
+        let payload = payload.take();
+        Box::pin(async move {
+            let raw = receive_in_time(payload, rules).await?;
+            if raw.is_empty() {
+                return Ok(Self(None));
+            }
+            head?;
+            Ok(Self(Some(Json::parse(raw)?)))
+        })
     }
 }
 

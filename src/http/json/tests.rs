@@ -148,6 +148,8 @@ fn content_types_and_encodings() {
         "APPLICATION/JSON",
         "application/json; charset=utf-8",
         "application/json;charset=\"UTF-8\"",
+        "application/json; charset=utf8",
+        "application/json; charset=UTF8",
     ] {
         assert!(accepted("content-type", good), "{good}");
     }
