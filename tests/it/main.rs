@@ -34,6 +34,7 @@ mod query_plans;
 mod revocation;
 mod scripts;
 mod sessions;
+mod start;
 #[cfg(feature = "fault-injection")]
 mod supervision;
 mod support;

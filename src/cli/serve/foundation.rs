@@ -37,8 +37,18 @@ impl Foundation {
             Builder::new_multi_thread().enable_all().thread_name("starter").build().map_err(failed)?,
         );
         let opened = Arc::clone(&config);
-        let database =
-            runtime.spawn_blocking(move || Database::open(&opened.database)).await.map_err(failed)??;
+        let opened = runtime.spawn_blocking(move || Database::open(&opened.database)).await;
+        let database = match opened.map_err(failed).and_then(|opened| Ok(opened?)) {
+            Ok(database) => database,
+            Err(failure) => {
+                // Nobody else has it yet. Dropped here, inside of another runtime, it would panic.
+                if let Some(runtime) = Arc::into_inner(runtime) {
+                    runtime.shutdown_background();
+                }
+                return Err(failure);
+            }
+        };
+
         let laid = prepare(mode, &config, port, &runtime, &database).await;
         match laid {
             Ok((ground, first_admin)) => Ok(Self { ground, first_admin, database }),

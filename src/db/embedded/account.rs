@@ -1,16 +1,13 @@
 //! Who runs the server: PostgreSQL refuses to run as root.
 
 use std::{
-    fs,
-    os::unix::{
-        fs::{MetadataExt, chown},
-        process::CommandExt,
-    },
+    env, fs,
+    os::unix::{fs::MetadataExt, process::CommandExt},
     path::Path,
     process::{Command, Stdio},
 };
 
-use super::Problem;
+use super::{Problem, files::Owner};
 
 /// Taken in this order when root starts the server and no data directory says otherwise.
 const PREFERRED: [&str; 5] = ["postgres", "_postgres", "nobody", "daemon", "bin"];
@@ -30,10 +27,15 @@ impl Account {
         if !rustix::process::geteuid().is_root() {
             return Ok(Self { name: "this user".to_owned(), ids: None });
         }
+
         let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        if let Ok(metadata) = fs::metadata(data)
+        // Not where a link leads: whoever made it would choose whose account is used.
+        if let Ok(metadata) = fs::symlink_metadata(data)
             && metadata.uid() != 0
         {
+            if !metadata.is_dir() {
+                return Err(Problem::NotOurs { path: data.to_owned(), what: "is a link, or no directory" });
+            }
             let name = entries(&passwd).find(|e| e.1 == metadata.uid()).map_or("unnamed", |e| e.0);
             return Ok(Self { name: name.to_owned(), ids: Some((metadata.uid(), metadata.gid())) });
         }
@@ -44,11 +46,7 @@ impl Account {
     pub(super) fn command(&self, program: &Path, directory: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(directory).stdin(Stdio::null());
-        // English messages, some of which are read here; and nobody's PGDATA, PGOPTIONS, …
-        command.env("LC_ALL", "C");
-        for name in ["PGDATA", "PGHOST", "PGOPTIONS", "PGPORT", "PGTZ", "LANGUAGE"] {
-            command.env_remove(name);
-        }
+        without_secrets(&mut command);
         if let Some((uid, gid)) = self.ids {
             // Without root's supplementary groups: std clears them when it sets the user.
             command.uid(uid).gid(gid);
@@ -56,17 +54,16 @@ impl Account {
         command
     }
 
-    /// Gives `path` to the account.
-    pub(super) fn own(&self, path: &Path) -> Result<(), Problem> {
-        match self.ids {
-            Some((uid, gid)) => chown(path, Some(uid), Some(gid)).map_err(Problem::at(path)),
-            None => Ok(()),
-        }
+    /// Whom its files belong to.
+    pub(super) fn owner(&self) -> Owner {
+        let own = || (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let (uid, gid) = self.ids.unwrap_or_else(own);
+        Owner { uid, gid }
     }
 
-    /// Whether `path` belongs to the account.
+    /// Whether `metadata` is of something that belongs to the account.
     pub(super) fn owns(&self, metadata: &fs::Metadata) -> bool {
-        metadata.uid() == self.ids.map_or(rustix::process::geteuid().as_raw(), |(uid, _)| uid)
+        metadata.uid() == self.owner().uid
     }
 
     /// Whether the account can enter `directory`; tried, since access lists and the like count too.
@@ -78,6 +75,13 @@ impl Account {
     pub(super) fn name(&self) -> &str {
         &self.name
     }
+}
+
+/// Takes the environment of this process away: whoever runs as the account of a process can read its environment, and
+/// ours holds secrets. English messages, since some are read here.
+pub(super) fn without_secrets(command: &mut Command) {
+    command.env_clear().env("LC_ALL", "C").env("TZ", "UTC");
+    command.envs(env::var_os("PATH").map(|path| ("PATH", path)));
 }
 
 fn preferred(passwd: &str) -> Option<Account> {

@@ -3,10 +3,11 @@
 use std::{
     fs::{self, File},
     io::Write,
+    path::Path,
     process::{Command, Stdio},
 };
 
-use super::{NAME, Problem, binaries::Binaries, place::Place, postmaster};
+use super::{NAME, Problem, binaries::Binaries, files, place::Place, postmaster};
 
 /// Written once into a new cluster's `postgresql.conf`, where its owner can change them.
 const CONFIGURATION: &str = "
@@ -35,9 +36,9 @@ pub(super) fn make(place: &Place) -> Result<Binaries, Problem> {
         // The initdb of a killed process may still be writing there: then it is for the next time.
         let _ = fs::remove_dir_all(leftover);
     }
+
     let new = place.new_data();
-    fs::create_dir(&new).map_err(Problem::at(&new))?;
-    place.account.own(&new)?;
+    let opened = place.make_new_data()?;
     // Where the C library lacks the locale, PostgreSQL's own "C" sorts the same, and folds ASCII case only.
     match initialise(place, &binaries, "C.UTF-8") {
         Err(Problem::Failed { output, .. }) if output.contains("locale") => {
@@ -45,10 +46,12 @@ pub(super) fn make(place: &Place) -> Result<Binaries, Problem> {
         }
         initialised => initialised?,
     }
-    let configuration = new.join("postgresql.conf");
-    let file = File::options().append(true).open(&configuration);
-    let written = file.and_then(|mut f| f.write_all(CONFIGURATION.as_bytes()).and_then(|()| f.sync_all()));
-    written.map_err(Problem::at(&configuration))?;
+
+    let path = new.join("postgresql.conf");
+    let mut file = files::append(&opened, Path::new("postgresql.conf"), &path, place.account.owner())?;
+    let written = file.write_all(CONFIGURATION.as_bytes()).and_then(|()| file.sync_all());
+    written.map_err(Problem::at(&path))?;
+
     create_database(place, &binaries)?;
     fs::rename(&new, place.data()).map_err(Problem::at(&new))?;
     File::open(place.directory()).and_then(|d| d.sync_all()).map_err(Problem::at(place.directory()))?;

@@ -13,6 +13,7 @@
 
 mod account;
 mod binaries;
+mod files;
 mod making;
 mod place;
 mod postmaster;
@@ -79,10 +80,19 @@ impl Cluster {
     pub fn start_with(directory: &Path, settings: &[(&str, &str)]) -> domain::Result<Self> {
         let place = Place::prepare(directory)?;
         let users = place.lock_file("users.lock")?;
+
+        // In this order, so that who holds the first and gets the second alone knows that nobody uses the cluster.
+        let start = locked(&place)?;
+        if users.try_lock().is_ok() {
+            postmaster::remove_torn_pid_file(&place)?;
+        }
         users.lock_shared().map_err(Problem::at(directory))?;
+
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let settings: Vec<_> = settings.collect();
         let postmaster = bring_up(&place, &settings)?;
+        drop(start);
+
         let url = url(postmaster.socket_directory());
         let shared = Arc::new(Shared { place, users, settings, postmaster: Mutex::new(Some(postmaster)) });
         watch(&shared)?;
@@ -121,7 +131,7 @@ impl Shared {
             log::info!("embedded database left to the other processes that use it");
             return Ok(());
         }
-        postmaster.stop(&self.place.data());
+        postmaster.stop(&self.place);
         log::info!("embedded database stopped");
         self.users.unlock().map_err(Problem::at(self.place.directory()))
     }
@@ -130,8 +140,9 @@ impl Shared {
     fn heal(&self) -> Result<bool, Problem> {
         let mut slot = self.lock();
         let Some(postmaster) = slot.as_mut() else { return Ok(false) };
-        if !postmaster.runs(&self.place.data()) {
+        if !postmaster.runs(&self.place) {
             log::error!(pid = postmaster.pid(); "embedded database died and is started again");
+            let _start = locked(&self.place)?;
             *postmaster = bring_up(&self.place, &self.settings)?;
         }
         Ok(true)
@@ -163,9 +174,8 @@ fn watch(shared: &Arc<Shared>) -> Result<(), Problem> {
     spawned.map(drop).map_err(|cause| Problem::Spawn { program: "a thread".to_owned(), cause })
 }
 
-/// Finds a running server or starts one, while no other process does.
+/// Finds a running server or starts one. The caller holds `start.lock`, so no other process does.
 fn bring_up(place: &Place, settings: &[(String, String)]) -> Result<Postmaster, Problem> {
-    let _start = locked(place)?;
     let binaries = match place.data_version() {
         Some(major) => Binaries::of_major(major)?,
         None => make(place)?,
@@ -198,7 +208,7 @@ pub fn stop_unused(directory: &Path) -> domain::Result<bool> {
         return Ok(false);
     }
     if let Some(postmaster) = Postmaster::find(&place)? {
-        postmaster.stop(&place.data());
+        postmaster.stop(&place);
     }
     Ok(true)
 }

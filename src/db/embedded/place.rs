@@ -23,7 +23,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::{Problem, account::Account};
+use super::{Problem, account::Account, files};
 
 /// Where root's clusters go that their account could not reach where they were asked for.
 const ELSEWHERE: &str = "/var/lib/starter";
@@ -39,6 +39,8 @@ const LONGEST_LOG_BYTES: u64 = 8 << 20;
 #[derive(Debug)]
 pub(super) struct Place {
     directory: PathBuf,
+    /// The same, open: what lies in it is reached through this.
+    opened: File,
     pub(super) account: Account,
 }
 
@@ -60,21 +62,25 @@ impl Place {
 
     /// `directory` itself; `None` when it is empty and out of the account's reach.
     fn here(directory: &Path) -> Result<Option<Self>, Problem> {
-        if fs::symlink_metadata(directory).is_ok_and(|m| m.is_symlink()) && !directory.exists() {
-            fs::remove_file(directory).map_err(Problem::at(directory))?;
+        if let Ok(link) = fs::symlink_metadata(directory)
+            && link.is_symlink()
+        {
+            check_link(directory, &link)?;
         }
         if let Some(parent) = directory.parent() {
             fs::create_dir_all(parent).map_err(Problem::at(parent))?;
         }
         make_private(directory)?;
         let directory = fs::canonicalize(directory).map_err(Problem::at(directory))?;
+        let opened = files::directory(&directory).map_err(Problem::at(&directory))?;
+
         let account = Account::for_data(&directory.join("data"))?;
         let empty = fs::read_dir(&directory).map_err(Problem::at(&directory))?.next().is_none();
         if empty {
-            account.own(&directory)?;
+            files::give(&opened, account.owner()).map_err(Problem::at(&directory))?;
         }
         if account.can_enter(&directory) {
-            return Ok(Some(Self { directory, account }));
+            return Ok(Some(Self { directory, opened, account }));
         }
         match empty {
             true => Ok(None),
@@ -125,29 +131,30 @@ impl Place {
 
     /// The major version that made the data directory; `None` without one.
     pub(super) fn data_version(&self) -> Option<u32> {
-        fs::read_to_string(self.data().join("PG_VERSION")).ok()?.trim().parse().ok()
+        let version = files::read_small(&self.data().join("PG_VERSION"))?;
+        String::from_utf8(version).ok()?.trim().parse().ok()
     }
 
-    /// Opens a lock file, made if absent.
+    /// Makes the new data directory, empty, for the account.
+    pub(super) fn make_new_data(&self) -> Result<File, Problem> {
+        let path = self.new_data();
+        let name = path.file_name().map(Path::new).unwrap_or(&path);
+        files::own_directory(&self.opened, name, &path, self.account.owner())
+    }
+
+    /// Opens a lock file, made if absent. The owner of the directory can open it too, when no longer root starts the
+    /// server.
     pub(super) fn lock_file(&self, name: &str) -> Result<File, Problem> {
-        let path = self.directory.join(name);
-        let mut options = File::options();
-        let file = options.read(true).write(true).create(true).truncate(false).open(&path);
-        let file = file.map_err(Problem::at(&path))?;
-        // Made by root, used by an ordinary user next time: the owner of the folder must be able to open it.
-        self.account.own(&path)?;
-        Ok(file)
+        files::lock_file(&self.opened, Path::new(name), &self.directory.join(name), self.account.owner())
     }
 
-    /// The server's log, opened for appending.
+    /// The server's log, opened for appending and for reading.
     pub(super) fn log(&self) -> Result<File, Problem> {
         let path = self.log_path();
-        if fs::metadata(&path).is_ok_and(|m| m.len() > LONGEST_LOG_BYTES) {
+        if fs::symlink_metadata(&path).is_ok_and(|m| m.len() > LONGEST_LOG_BYTES) {
             fs::rename(&path, self.directory.join("log.old")).map_err(Problem::at(&path))?;
         }
-        let file = File::options().append(true).create(true).open(&path).map_err(Problem::at(&path))?;
-        self.account.own(&path)?;
-        Ok(file)
+        files::own_file(&self.opened, Path::new("log"), &path, self.account.owner())
     }
 
     /// Where the server's log is.
@@ -159,9 +166,7 @@ impl Place {
     pub(super) fn socket_directory(&self) -> Result<PathBuf, Problem> {
         let run = self.directory.join("run");
         if fits_a_socket(&run) {
-            make_private(&run)?;
-            self.account.own(&run)?;
-            fs::set_permissions(&run, fs::Permissions::from_mode(0o700)).map_err(Problem::at(&run))?;
+            files::own_directory(&self.opened, Path::new("run"), &run, self.account.owner())?;
             return Ok(run);
         }
         let digest = Sha256::digest(self.directory.as_os_str().as_bytes());
@@ -175,13 +180,29 @@ impl Place {
         })
     }
 
+    /// Whether `candidate` is a private directory of the account, made if absent.
     fn take_private(&self, candidate: &Path) -> bool {
-        match DirBuilder::new().mode(0o700).create(candidate) {
-            Ok(()) => self.account.own(candidate).is_ok(),
-            Err(_) => fs::symlink_metadata(candidate)
-                .is_ok_and(|m| m.is_dir() && m.mode() & 0o777 == 0o700 && self.account.owns(&m)),
+        let made = DirBuilder::new().mode(0o700).create(candidate).is_ok();
+        let Ok(directory) = files::directory(candidate) else { return false };
+        if made && files::give(&directory, self.account.owner()).is_err() {
+            return false;
         }
+        directory.metadata().is_ok_and(|m| m.mode() & 0o777 == 0o700 && self.account.owns(&m))
     }
+}
+
+/// Refuses a link that somebody else may have made to lead this process into what is not theirs, and removes one that
+/// leads nowhere: the data was deleted.
+fn check_link(directory: &Path, link: &fs::Metadata) -> Result<(), Problem> {
+    let Ok(target) = fs::metadata(directory) else {
+        return fs::remove_file(directory).map_err(Problem::at(directory));
+    };
+    let own = rustix::process::geteuid().as_raw();
+    if link.uid() != own && link.uid() != target.uid() {
+        let what = "is a link that another user made to what is not theirs";
+        return Err(Problem::NotOurs { path: directory.to_owned(), what });
+    }
+    Ok(())
 }
 
 /// Whether a socket in `directory` has a path that the kernel takes and that needs no quoting in a setting.

@@ -2,8 +2,8 @@
 
 use std::{
     fs::{self, File},
-    io::{Read, Seek, SeekFrom},
-    os::unix::{ffi::OsStrExt, net::UnixStream, process::CommandExt},
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::{ffi::OsStrExt, fs::MetadataExt, net::UnixStream, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command},
     thread,
@@ -12,8 +12,10 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Problem, binaries::Binaries, place::Place};
+use super::{Problem, binaries::Binaries, files, place::Place};
 
+/// In the data directory, while a server runs on it.
+const PID_FILE: &str = "postmaster.pid";
 /// Between two looks at a server that starts or stops.
 const PAUSE: Duration = Duration::from_millis(5);
 /// A start after a crash replays the log, up to `max_wal_size`; slow disks take minutes.
@@ -22,6 +24,9 @@ const START_LIMIT: Duration = Duration::from_secs(300);
 const FAST_STOP_LIMIT: Duration = Duration::from_secs(60);
 /// A main process that was killed leaves children that hold its shared memory for a moment.
 const LEFTOVERS_LIMIT: Duration = Duration::from_secs(20);
+
+/// Of what the server says while it starts, this much is read.
+const LONGEST_WORDS: u64 = 256 << 10;
 
 /// A running server.
 #[derive(Debug)]
@@ -50,11 +55,11 @@ impl Postmaster {
             if ready && answers(&socket_directory) {
                 return Ok(Some(Self { pid, socket_directory, child: None }));
             }
-            if !is_postmaster(pid, &place.data()) {
+            if !is_postmaster(pid, place) {
                 return Ok(None);
             }
             if Instant::now() > deadline {
-                return Err(not_ready(place, 0));
+                return Err(not_ready(&Log { file: place.log()?, start: 0 }));
             }
             thread::sleep(PAUSE);
         }
@@ -76,14 +81,16 @@ impl Postmaster {
             }
             let log_start = log.seek(SeekFrom::End(0)).map_err(Problem::at(place.log_path()))?;
             let error_log = log.try_clone().map_err(Problem::at(place.log_path()))?;
+            let seen =
+                Log { file: log.try_clone().map_err(Problem::at(place.log_path()))?, start: log_start };
             let spawned = command.stdout(log).stderr(error_log).spawn();
             let mut child =
                 spawned.map_err(|cause| Problem::Spawn { program: "postgres".to_owned(), cause })?;
-            if wait_until_ready(place, &mut child, log_start)? {
+            if wait_until_ready(place, &mut child, &seen)? {
                 let pid = Pid::from_child(&child);
                 return Ok(Self { pid, socket_directory, child: Some(child) });
             }
-            let output = words(place, log_start);
+            let output = seen.words();
             if !output.contains("pre-existing shared memory block") || Instant::now() > deadline {
                 return Err(Problem::Failed { program: "postgres", output });
             }
@@ -102,14 +109,14 @@ impl Postmaster {
     }
 
     /// Ends it: open transactions are rolled back, everything committed is on disk.
-    pub(super) fn stop(mut self, data: &Path) {
+    pub(super) fn stop(mut self, place: &Place) {
         for (signal, patience) in [(Signal::INT, FAST_STOP_LIMIT), (Signal::QUIT, FAST_STOP_LIMIT)] {
-            if !self.runs(data) || kill_process(self.pid, signal).is_err() {
+            if !self.runs(place) || self.signal(signal, place).is_err() {
                 return;
             }
             let deadline = Instant::now() + patience;
             while Instant::now() < deadline {
-                if !self.runs(data) {
+                if !self.runs(place) {
                     return;
                 }
                 thread::sleep(PAUSE);
@@ -117,11 +124,20 @@ impl Postmaster {
         }
     }
 
+    /// Sends it a signal. The account that runs the server writes the number into the pid file: it must not choose who
+    /// gets a signal of root's.
+    fn signal(&self, signal: Signal, place: &Place) -> io::Result<()> {
+        if self.child.is_none() && !is_postmaster(self.pid, place) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(kill_process(self.pid, signal)?)
+    }
+
     /// Whether it is still there.
-    pub(super) fn runs(&mut self, data: &Path) -> bool {
+    pub(super) fn runs(&mut self, place: &Place) -> bool {
         match &mut self.child {
             Some(child) => matches!(child.try_wait(), Ok(None)),
-            None => is_postmaster(self.pid, data) || answers(&self.socket_directory),
+            None => is_postmaster(self.pid, place) || answers(&self.socket_directory),
         }
     }
 }
@@ -149,7 +165,7 @@ fn command(place: &Place, binaries: &Binaries, socket_directory: &Path) -> Comma
 }
 
 /// False when the process ended instead.
-fn wait_until_ready(place: &Place, child: &mut Child, log_start: u64) -> Result<bool, Problem> {
+fn wait_until_ready(place: &Place, child: &mut Child, log: &Log) -> Result<bool, Problem> {
     let deadline = Instant::now() + START_LIMIT;
     let pid = Pid::from_child(child);
     while matches!(child.try_wait(), Ok(None)) {
@@ -157,24 +173,33 @@ fn wait_until_ready(place: &Place, child: &mut Child, log_start: u64) -> Result<
             return Ok(true);
         }
         if Instant::now() > deadline {
-            return Err(not_ready(place, log_start));
+            return Err(not_ready(log));
         }
         thread::sleep(PAUSE);
     }
     Ok(false)
 }
 
-fn not_ready(place: &Place, log_start: u64) -> Problem {
-    Problem::NotReady { seconds: START_LIMIT.as_secs(), output: words(place, log_start) }
+fn not_ready(log: &Log) -> Problem {
+    Problem::NotReady { seconds: START_LIMIT.as_secs(), output: log.words() }
 }
 
-/// What the server said since `log_start`, the end of it.
-fn words(place: &Place, log_start: u64) -> String {
-    let mut text = Vec::new();
-    if let Ok(mut log) = File::open(place.log_path()) {
-        let _ = log.seek(SeekFrom::Start(log_start)).and_then(|_| log.read_to_end(&mut text));
+/// The server's log, from where one start began.
+struct Log {
+    file: File,
+    start: u64,
+}
+
+impl Log {
+    /// What the server said, the end of it.
+    fn words(&self) -> String {
+        let mut text = Vec::new();
+        let mut file = &self.file;
+        let _ = file
+            .seek(SeekFrom::Start(self.start))
+            .and_then(|_| file.take(LONGEST_WORDS).read_to_end(&mut text));
+        last_lines(&String::from_utf8_lossy(&text))
     }
-    last_lines(&String::from_utf8_lossy(&text))
 }
 
 /// The last lines of a program's output, on one line.
@@ -185,18 +210,46 @@ pub(super) fn last_lines(text: &str) -> String {
 
 impl PidFile {
     fn read(data: &Path) -> Option<Self> {
-        Self::parse(&fs::read_to_string(data.join("postmaster.pid")).ok()?)
+        Self::parse(std::str::from_utf8(&files::read_small(&data.join(PID_FILE))?).ok()?)
     }
 
     /// Lines: pid, data directory, start time, port, socket folder, address, shared memory, status.
     fn parse(text: &str) -> Option<Self> {
         let lines: Vec<_> = text.lines().collect();
         Some(Self {
-            pid: Pid::from_raw(lines.first()?.trim().parse().ok()?)?,
+            pid: number(lines.first()?).filter(|number| *number > 0).and_then(Pid::from_raw)?,
             socket_directory: lines.get(4).copied().unwrap_or_default().into(),
             ready: lines.get(7).is_some_and(|status| status.trim() == "ready"),
         })
     }
+}
+
+/// The number of a process as a pid file has it; negative for a server in single-user mode.
+fn number(line: &str) -> Option<i32> {
+    line.trim().parse().ok().filter(|number| *number != 0)
+}
+
+/// Removes a pid file without a number, as a power cut leaves it: empty, or full of zeros. PostgreSQL refuses to start
+/// beside one, since it cannot know whether another server is starting. The caller can: it holds both locks alone, and
+/// nothing runs.
+pub(super) fn remove_torn_pid_file(place: &Place) -> Result<(), Problem> {
+    let path = place.data().join(PID_FILE);
+    let Some(bytes) = files::read_small(&path) else { return Ok(()) };
+    let first = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let torn = std::str::from_utf8(first).ok().and_then(number).is_none();
+    if !torn || answers(&place.socket_directory()?) || runs_unseen(place) {
+        return Ok(());
+    }
+
+    log::warn!("embedded database: removed a torn postmaster.pid");
+    fs::remove_file(&path).map_err(Problem::at(path))
+}
+
+/// Whether any process looks like the server of `place`, as one left behind by a killed process.
+fn runs_unseen(place: &Place) -> bool {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str().and_then(number));
+    numbers.filter_map(Pid::from_raw).any(|pid| is_postmaster(pid, place))
 }
 
 /// Whether a server takes connections, also one whose process cannot be seen: in another container that shares
@@ -205,17 +258,23 @@ fn answers(socket_directory: &Path) -> bool {
     UnixStream::connect(socket_directory.join(".s.PGSQL.5432")).is_ok()
 }
 
-/// Whether process `pid` is a server on `data`: numbers are used again, so its arguments are looked at.
-fn is_postmaster(pid: Pid, data: &Path) -> bool {
+/// Whether process `pid` is the server of `place`: numbers are used again, so its arguments and its user are looked at.
+fn is_postmaster(pid: Pid, place: &Place) -> bool {
     let number = pid.as_raw_nonzero();
+    let process = PathBuf::from(format!("/proc/{number}"));
     let arguments = if Path::new("/proc/self/cmdline").exists() {
-        fs::read(format!("/proc/{number}/cmdline"))
+        fs::read(process.join("cmdline"))
     } else {
         let ps = Command::new("ps").args(["-ww", "-o", "command=", "-p", &number.to_string()]).output();
         ps.map(|done| done.stdout)
     };
+    let another = fs::metadata(&process).is_ok_and(|m| m.uid() != place.account.owner().uid);
+    !another && arguments.is_ok_and(|arguments| names(&arguments, &place.data()))
+}
+
+fn names(arguments: &[u8], data: &Path) -> bool {
     let wanted = data.as_os_str().as_bytes();
-    arguments.is_ok_and(|a| !wanted.is_empty() && a.windows(wanted.len()).any(|part| part == wanted))
+    !wanted.is_empty() && arguments.windows(wanted.len()).any(|part| part == wanted)
 }
 
 #[cfg(test)]
@@ -240,7 +299,22 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_not_taken_for_a_server() {
-        assert!(!is_postmaster(rustix::process::getpid(), Path::new("/nowhere/data")));
+    fn a_pid_file_of_single_user_mode_names_a_process_and_no_server() {
+        assert_eq!(PidFile::parse("-4711\n"), None);
+        assert_eq!(number("-4711"), Some(-4711));
+    }
+
+    #[test]
+    fn what_a_power_cut_leaves_names_no_process() {
+        for torn in ["", "0", "\0\0\0\0", "47a", "99999999999999"] {
+            assert_eq!(number(torn), None, "{torn:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_process_that_names_the_data_is_taken_for_its_server() {
+        assert!(names(b"postgres\0-D\0/srv/data\0", Path::new("/srv/data")));
+        assert!(!names(b"sleep\x00600\x00", Path::new("/srv/data")));
+        assert!(!names(b"", Path::new("")));
     }
 }

@@ -37,6 +37,11 @@ pub(super) enum Problem {
     OutOfReach { directory: PathBuf, account: String },
     #[display("{}: {cause}; name another directory in STARTER__DATABASE__EMBEDDED_DIR?", path.display())]
     Directory { path: PathBuf, cause: io::Error },
+    #[display(
+        "{} {what}, so it is left alone: move it away, or name another directory in STARTER__DATABASE__EMBEDDED_DIR",
+        path.display()
+    )]
+    NotOurs { path: PathBuf, what: &'static str },
     #[display("{program} could not be run: {cause}")]
     Spawn { program: String, cause: io::Error },
     #[display("{program} failed: {output}")]
