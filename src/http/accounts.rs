@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{Endpoint, Identity, Input, Json, Problem, RequestOrigin, sessions::LoggedIn};
+use super::{Access, Endpoint, Identity, Input, Json, Problem, RequestOrigin, sessions::LoggedIn};
 use crate::{
     actors::{
         accounts::{
@@ -23,13 +23,13 @@ use crate::{
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
-        endpoint!(register).taking_password(),
-        endpoint!(login).taking_password(),
-        endpoint!(password).taking_password(),
-        endpoint!(forgot).taking_password(),
-        endpoint!(reset).taking_password(),
-        endpoint!(verify),
-        endpoint!(resend),
+        endpoint!(register, Access::Public).taking_password(),
+        endpoint!(login, Access::Public).taking_password(),
+        endpoint!(password, Action::ManageAccount).taking_password(),
+        endpoint!(forgot, Access::Public).taking_password(),
+        endpoint!(reset, Access::Public).taking_password(),
+        endpoint!(verify, Access::Public),
+        endpoint!(resend, Action::ManageAccount),
     ]
 }
 
@@ -138,7 +138,6 @@ async fn password(
     desk: Desk,
     from: RequestOrigin,
 ) -> Result<HttpResponse, Problem> {
-    identity.may(Action::ManageAccount)?;
     let PasswordChange { current_password, new_password } = body.into_inner();
     desk.ask(ChangePassword {
         current: PresentedPassword::new(&current_password),
@@ -240,7 +239,6 @@ async fn verify(body: Json<Verification>, desk: Desk, from: RequestOrigin) -> Re
     responses((status = 202, description = "Always; nothing is sent for a verified address, and at most three mails an hour"))
 )]
 async fn resend(identity: Identity, desk: Desk, from: RequestOrigin) -> Result<HttpResponse, Problem> {
-    identity.may(Action::ManageAccount)?;
     let actor = Actor::of(&identity, from.0);
     desk.ask(ResendVerification { by: identity.caller, actor }).await?;
     Ok(HttpResponse::Accepted().finish())

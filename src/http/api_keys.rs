@@ -28,13 +28,13 @@ use crate::{
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
-        endpoint!(create),
-        endpoint!(list),
-        endpoint!(permissions),
-        endpoint!(show),
-        endpoint!(update),
-        endpoint!(rotate),
-        endpoint!(revoke),
+        endpoint!(create, Action::ManageApiKeys),
+        endpoint!(list, Action::ManageApiKeys),
+        endpoint!(permissions, Action::Identify),
+        endpoint!(show, Action::ManageApiKeys),
+        endpoint!(update, Action::ManageApiKeys),
+        endpoint!(rotate, Action::ManageApiKeys),
+        endpoint!(revoke, Action::ManageApiKeys),
     ]
 }
 
@@ -143,7 +143,6 @@ async fn create(
     dispatcher: web::Data<Live<TaskDispatcher>>,
     from: RequestOrigin,
 ) -> Result<HttpResponse, Problem> {
-    identity.may(Action::ManageApiKeys)?;
     let under = idempotency.key(&identity, body.raw());
     let key = body.into_inner().read(identity.user.role)?;
     let issue = IssueKey { key, by: identity.caller, origin: from.0 };
@@ -173,7 +172,6 @@ async fn list(
     query: Query<PageQuery>,
     keys: Keys,
 ) -> Result<web::Json<Page<ApiKey>>, Problem> {
-    identity.may(Action::ManageApiKeys)?;
     let reach = identity.reach();
     let all = (reach == Reach::All).then_some("all");
     let listing = Listing::new("api_keys", identity.user.id).filter("reach", all);
@@ -191,8 +189,7 @@ async fn list(
     security(("bearer" = [])),
     responses((status = 200, description = "The published list", body = Page<String>))
 )]
-async fn permissions(identity: Identity) -> Result<web::Json<Page<Permission>>, Problem> {
-    identity.may(Action::Identify)?;
+async fn permissions() -> Result<web::Json<Page<Permission>>, Problem> {
     Ok(web::Json(Page { items: Permission::ALL.to_vec(), next_cursor: None }))
 }
 
@@ -206,7 +203,6 @@ async fn permissions(identity: Identity) -> Result<web::Json<Page<Permission>>, 
     responses((status = 200, description = "The key", body = ApiKey))
 )]
 async fn show(identity: Identity, id: Path<ApiKeyId>, keys: Keys) -> Result<web::Json<ApiKey>, Problem> {
-    identity.may(Action::ManageApiKeys)?;
     Ok(web::Json(keys.ask(FindKey { id: id.0, reach: identity.reach() }).await?))
 }
 
@@ -227,7 +223,6 @@ async fn update(
     keys: Keys,
     from: RequestOrigin,
 ) -> Result<web::Json<ApiKey>, Problem> {
-    identity.may(Action::ManageApiKeys)?;
     let change = body.into_inner().read(identity.user.role)?;
     let update = UpdateKey { id: id.0, change, by: identity.caller, origin: from.0 };
     Ok(web::Json(keys.ask(update).await?))
@@ -273,7 +268,6 @@ async fn rotate(
     (keys, dispatcher): (Keys, web::Data<Live<TaskDispatcher>>),
     from: RequestOrigin,
 ) -> Result<HttpResponse, Problem> {
-    identity.may(Action::ManageApiKeys)?;
     let under = idempotency.key(&identity, body.raw());
     let grace = body.into_inner().unwrap_or_default().validate().map_err(Error::Invalid)?;
     let rotate = RotateKey { id: id.0, grace, by: identity.caller, origin: from.0 };
@@ -297,7 +291,6 @@ async fn revoke(
     keys: Keys,
     from: RequestOrigin,
 ) -> Result<HttpResponse, Problem> {
-    identity.may(Action::ManageApiKeys)?;
     keys.ask(RevokeKey { id: id.0, by: identity.caller, origin: from.0 }).await?;
     Ok(HttpResponse::NoContent().finish())
 }

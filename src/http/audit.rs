@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    vec![endpoint!(list)]
+    vec![endpoint!(list, Action::ReadAudit)]
 }
 
 /// Which entries.
@@ -73,7 +73,6 @@ async fn list(
     query: Query<AuditQuery>,
     desk: Desk,
 ) -> Result<web::Json<Page<Entry>>, Problem> {
-    identity.may(Action::ReadAudit)?;
     let listing = query.0.listing(identity.user.id);
     let limit = Limit::parse(query.0.limit.as_deref())?;
     let after = query.0.cursor.as_deref().map(|text| listing.open(text)).transpose()?;

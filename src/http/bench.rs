@@ -6,7 +6,7 @@ use actix_web::{
     web,
 };
 
-use super::{Identity, Json, Presented, Problem, sessions::describe, tasks::TaskCreation};
+use super::{Json, Presented, Problem, identity, sessions::describe, tasks::TaskCreation};
 use crate::{
     actors::{dispatcher::Intake, one_statement::OneStatement},
     domain::{Error, UserId},
@@ -40,12 +40,14 @@ async fn me(request: HttpRequest, database: web::Data<OneStatement>) -> Result<H
 }
 
 async fn enqueue(
-    identity: Identity,
+    request: HttpRequest,
     body: Json<TaskCreation>,
     intake: web::Data<Intake>,
     database: web::Data<OneStatement>,
 ) -> Result<HttpResponse, Problem> {
-    let owner: Option<UserId> = Some(identity.user.id);
+    let caller = identity::recognise(&request).await?;
+    let caller = caller.ok_or(Error::Unauthenticated { presented: false })?;
+    let owner: Option<UserId> = Some(caller.user.id);
     let task = intake.admit(body.into_inner().into(), owner, None).map_err(Error::Invalid)?;
     Ok(HttpResponse::build(StatusCode::CREATED).json(database.enqueue(task).await?))
 }

@@ -19,6 +19,7 @@ use utoipa::openapi::{
 };
 
 use super::{
+    access::Access,
     bearer,
     edge::{self, RouteSlot},
     problem::Problem,
@@ -33,15 +34,17 @@ pub struct Endpoint {
     pub(super) schemas: Vec<(String, RefOr<Schema>)>,
     parameters: BTreeSet<String>,
     takes_password: bool,
+    access: Access,
     route: fn() -> Route,
 }
 
-/// An [`Endpoint`] from the path of a handler that has a `#[utoipa::path]`.
+/// An [`Endpoint`] from a handler that has a `#[utoipa::path]`, and who may reach it: an [`Action`](crate::domain::Action)
+/// or an [`Access`].
 #[macro_export]
 macro_rules! endpoint {
-    ($handler:ident) => {
+    ($handler:ident, $access:expr) => {
         ::pastey::paste! {
-            $crate::http::Endpoint::new::<[<__path_ $handler>]>(|| ::actix_web::web::route().to($handler))
+            $crate::http::Endpoint::new::<[<__path_ $handler>]>($access, || ::actix_web::web::route().to($handler))
         }
     };
 }
@@ -49,7 +52,7 @@ macro_rules! endpoint {
 impl Endpoint {
     /// From the struct that `#[utoipa::path]` makes beside a handler, and the handler.
     #[doc(hidden)]
-    pub fn new<P>(route: fn() -> Route) -> Self
+    pub fn new<P>(access: impl Into<Access>, route: fn() -> Route) -> Self
     where
         P: utoipa::Path + utoipa::__dev::SchemaReferences + for<'t> utoipa::__dev::Tags<'t>,
     {
@@ -67,7 +70,8 @@ impl Endpoint {
             })
             .collect();
         let method = P::methods().into_iter().next().unwrap_or(HttpMethod::Get);
-        Self { method, path: P::path(), operation, schemas, parameters, takes_password: false, route }
+        let access = access.into();
+        Self { method, path: P::path(), operation, schemas, parameters, takes_password: false, access, route }
     }
 
     /// The body holds a password: small bodies only, and the stricter rate limit.
@@ -80,6 +84,16 @@ impl Endpoint {
     /// The path as it is registered, with `{id}` for what varies.
     pub fn pattern(&self) -> &str {
         &self.path
+    }
+
+    /// Who may reach it.
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
+    /// The method as requests name it.
+    pub fn method(&self) -> Method {
+        self.methods().swap_remove(0)
     }
 
     /// Whether the body holds a password.
@@ -136,12 +150,20 @@ async fn admit(
         let _ = slot.set(matched.clone());
     }
     request.extensions_mut().insert(matched);
-    if endpoint.path.starts_with("/api/") {
-        query::check_names(request.query_string(), &endpoint.parameters)?;
+
+    let is_api = endpoint.path.starts_with("/api/");
+    if is_api {
         bearer::only(request.headers()).map_err(Problem::from)?;
     }
     if endpoint.takes_password {
         edge::limit_passwords(&request)?;
+    }
+
+    // The caller comes before all that the request says: strangers learn nothing of what a route takes. Extractors are
+    // polled together, and one that is ready at once would answer first, so this is not left to them.
+    endpoint.access.judge(&request).await.map_err(Problem::from)?;
+    if is_api {
+        query::check_names(request.query_string(), &endpoint.parameters)?;
     }
     next.call(request).await
 }

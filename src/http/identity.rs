@@ -1,12 +1,12 @@
-//! Who is asking: extractors that recognise the caller by his credential.
-//!
-//! Put them first among a handler's arguments, so that a stranger is told only that he is one. What the caller may do
-//! is decided by [`Caller::may`].
+//! The caller of a request, recognised by a credential and judged by [`super::Access`] before the handler is called.
 
-use std::{ops::Deref, sync::Arc};
+use std::{
+    future::{Ready, ready},
+    ops::Deref,
+    sync::Arc,
+};
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
-use futures_util::future::LocalBoxFuture;
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload, web};
 
 use super::{bearer::Presented, problem::Problem};
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
 pub struct Identity {
     /// Who it is.
     pub caller: Arc<Caller>,
-    /// Of the credential that he came with.
+    /// Of the credential that they came with.
     pub hash: TokenHash,
 }
 
@@ -37,33 +37,20 @@ impl Deref for Identity {
 
 impl FromRequest for Identity {
     type Error = Problem;
-    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+    type Future = Ready<Result<Self, Problem>>;
 
+    /// Moves out who was judged before the handler was called: there is no second look-up.
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let request = request.clone();
-        Box::pin(async move {
-            let recognised = recognise(&request).await?;
-            Ok(recognised.ok_or(Error::Unauthenticated { presented: false })?)
-        })
+        let judged = request.extensions_mut().remove::<Self>();
+        ready(judged.ok_or_else(|| Error::internal("the handler of a public endpoint wants a caller").into()))
     }
 }
 
-/// A recognised caller, or somebody who came without any credential. A credential that is not valid is a 401
-/// here too.
-#[derive(Debug, Clone)]
-pub struct MaybeIdentity(pub Option<Identity>);
-
-impl FromRequest for MaybeIdentity {
-    type Error = Problem;
-    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let request = request.clone();
-        Box::pin(async move { Ok(Self(recognise(&request).await?)) })
-    }
-}
-
-async fn recognise(request: &HttpRequest) -> Result<Option<Identity>> {
+/// Looks up the caller of a request; `None` without a credential.
+///
+/// # Errors
+/// [`Error::Unauthenticated`] for a credential that is not valid; [`Error::Unavailable`] when it could not be looked up.
+pub(super) async fn recognise(request: &HttpRequest) -> Result<Option<Identity>> {
     let (caller, hash) = match Presented::of(request.headers())? {
         Presented::None => return Ok(None),
         Presented::Garbage => return Err(Error::Unauthenticated { presented: true }),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix_web::{HttpResponse, http::Method, web};
+use actix_web::{HttpResponse, dev::ServiceRequest, http::Method, web};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -13,14 +13,14 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{Endpoint, MaybeIdentity, Problem};
+use super::{Access, Endpoint, Problem};
 use crate::{
     domain::{Action, Error},
     endpoint,
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    vec![endpoint!(metrics)]
+    vec![endpoint!(metrics, Access::NeedsUnless(Action::ReadMetrics, is_public))]
 }
 
 /// Upper bounds of the buckets, seconds.
@@ -133,6 +133,10 @@ impl Metrics {
     }
 }
 
+fn is_public(request: &ServiceRequest) -> bool {
+    request.app_data::<web::Data<Metrics>>().is_some_and(|metrics| metrics.public)
+}
+
 /// Counts, rates and sizes of this process.
 ///
 /// For admins, and for API keys with `metrics:read`; for anyone with `STARTER__TELEMETRY__METRICS_PUBLIC`.
@@ -140,12 +144,7 @@ impl Metrics {
     get, path = "/metrics", tag = "operations", security((), ("bearer" = [])),
     responses((status = 200, description = "OpenMetrics text", body = String))
 )]
-async fn metrics(who: MaybeIdentity, metrics: web::Data<Metrics>) -> Result<HttpResponse, Problem> {
-    match who.0 {
-        _ if metrics.public => {}
-        Some(caller) => caller.may(Action::ReadMetrics)?,
-        None => Err(Error::Unauthenticated { presented: false })?,
-    }
+async fn metrics(metrics: web::Data<Metrics>) -> Result<HttpResponse, Problem> {
     let mut text = String::with_capacity(16 * 1024);
     encode(&mut text, &metrics.registry).map_err(Error::internal)?;
     Ok(HttpResponse::Ok()

@@ -5,6 +5,7 @@
 //! `#[utoipa::path]`, and a function `endpoints()` that lists them; and one line in [`routes`].
 //! A handler takes [`Json`], [`Query`], [`Path`], [`ClientIp`], and returns `Result<_, Problem>`.
 
+mod access;
 mod access_log;
 mod accounts;
 mod api_keys;
@@ -44,12 +45,13 @@ mod settings;
 mod tasks;
 mod users;
 
+pub use access::Access;
 pub use bearer::Presented;
 pub use client_ip::ClientIp;
 pub use edge::Draining;
 pub use endpoint::Endpoint;
 pub use idempotency::Idempotency;
-pub use identity::{Identity, MaybeIdentity};
+pub use identity::Identity;
 pub use json::{Input, Json, OptionalJson};
 pub use origin::RequestOrigin;
 pub use page::PageQuery;

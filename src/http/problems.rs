@@ -3,13 +3,13 @@
 use actix_web::web;
 
 use super::{
-    Endpoint, Path, Problem, Segment,
+    Access, Endpoint, Path, Problem, Segment,
     catalogue::{ALL, Kind},
 };
 use crate::{domain::Error, endpoint};
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    vec![endpoint!(list), endpoint!(show)]
+    vec![endpoint!(list, Access::Public), endpoint!(show, Access::Public)]
 }
 
 /// Every kind of problem that this API answers with.

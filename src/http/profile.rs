@@ -13,7 +13,11 @@ use crate::{
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    vec![endpoint!(show_me), endpoint!(update_me), endpoint!(delete_me).taking_password()]
+    vec![
+        endpoint!(show_me, Action::ManageAccount),
+        endpoint!(update_me, Action::ManageAccount),
+        endpoint!(delete_me, Action::ManageAccount).taking_password(),
+    ]
 }
 
 /// The caller's own account.
@@ -25,7 +29,6 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     responses((status = 200, description = "The caller", body = User))
 )]
 async fn show_me(identity: Identity) -> Result<HttpResponse, Problem> {
-    identity.may(Action::ManageAccount)?;
     Ok(HttpResponse::Ok().json(&identity.user))
 }
 
@@ -69,7 +72,6 @@ async fn update_me(
     desk: Desk,
     from: RequestOrigin,
 ) -> Result<web::Json<User>, Problem> {
-    identity.may(Action::ManageAccount)?;
     let (username, email) = body.validate()?;
     let actor = Actor::of(&identity, from.0);
     Ok(web::Json(desk.ask(ChangeProfile { by: identity.caller, username, email, actor }).await?))
@@ -99,7 +101,6 @@ async fn delete_me(
     desk: Desk,
     from: RequestOrigin,
 ) -> Result<HttpResponse, Problem> {
-    identity.may(Action::ManageAccount)?;
     let password = PresentedPassword::new(&body.value.password);
     let actor = Actor::of(&identity, from.0);
     desk.ask(DeleteProfile { by: identity.caller, password, actor }).await?;

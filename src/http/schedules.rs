@@ -23,7 +23,13 @@ use crate::{
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    vec![endpoint!(list), endpoint!(create), endpoint!(show), endpoint!(update), endpoint!(delete)]
+    vec![
+        endpoint!(list, Action::ReadSchedules),
+        endpoint!(create, Action::WriteSchedules),
+        endpoint!(show, Action::ReadSchedules),
+        endpoint!(update, Action::WriteSchedules),
+        endpoint!(delete, Action::WriteSchedules),
+    ]
 }
 
 type Dispatcher = web::Data<Live<TaskDispatcher>>;
@@ -145,7 +151,6 @@ async fn list(
     query: Query<PageQuery>,
     desk: Dispatcher,
 ) -> Result<web::Json<Page<ScheduleAnswer>>, Problem> {
-    identity.may(Action::ReadSchedules)?;
     let listing = Listing::new("schedules", identity.user.id);
     let (after, limit) = query.0.read(&listing)?;
     let before = after.map(|cursor| ScheduleId(cursor.id));
@@ -169,7 +174,6 @@ async fn create(
     desk: Dispatcher,
     from: RequestOrigin,
 ) -> Result<HttpResponse, Problem> {
-    identity.may(Action::WriteSchedules)?;
     let request = body.into_inner().into();
     let schedule = desk
         .ask(CreateSchedule { request, created_by: Some(identity.user.id), by: Actor::of(&identity, from.0) })
@@ -189,12 +193,7 @@ async fn create(
     params(("id" = ScheduleId, Path)),
     responses((status = 200, description = "The schedule", body = ScheduleAnswer))
 )]
-async fn show(
-    identity: Identity,
-    id: Path<ScheduleId>,
-    desk: Dispatcher,
-) -> Result<web::Json<ScheduleAnswer>, Problem> {
-    identity.may(Action::ReadSchedules)?;
+async fn show(id: Path<ScheduleId>, desk: Dispatcher) -> Result<web::Json<ScheduleAnswer>, Problem> {
     Ok(web::Json(desk.ask(FindSchedule(id.0)).await?.into()))
 }
 
@@ -215,7 +214,6 @@ async fn update(
     desk: Dispatcher,
     from: RequestOrigin,
 ) -> Result<web::Json<ScheduleAnswer>, Problem> {
-    identity.may(Action::WriteSchedules)?;
     let request = body.into_inner().into();
     Ok(web::Json(
         desk.ask(UpdateSchedule { id: id.0, request, by: Actor::of(&identity, from.0) }).await?.into(),
@@ -237,7 +235,6 @@ async fn delete(
     desk: Dispatcher,
     from: RequestOrigin,
 ) -> Result<HttpResponse, Problem> {
-    identity.may(Action::WriteSchedules)?;
     desk.ask(DeleteSchedule { id: id.0, by: Actor::of(&identity, from.0) }).await?;
     Ok(HttpResponse::NoContent().finish())
 }

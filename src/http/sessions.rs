@@ -20,12 +20,12 @@ use crate::{
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
-        endpoint!(me),
-        endpoint!(refresh),
-        endpoint!(logout),
-        endpoint!(logout_all),
-        endpoint!(list),
-        endpoint!(close),
+        endpoint!(me, Action::Identify),
+        endpoint!(refresh, Action::ManageSessions),
+        endpoint!(logout, Action::ManageSessions),
+        endpoint!(logout_all, Action::ManageSessions),
+        endpoint!(list, Action::ManageSessions),
+        endpoint!(close, Action::ManageSessions),
     ]
 }
 
@@ -74,7 +74,6 @@ struct Me<'a> {
     responses((status = 200, description = "The caller and his credential", body = Me))
 )]
 async fn me(identity: Identity) -> Result<HttpResponse, Problem> {
-    identity.may(Action::Identify)?;
     Ok(describe(&identity))
 }
 
@@ -198,7 +197,6 @@ async fn close(
 
 /// The session of the request; a key manages no sessions.
 fn session(identity: &Identity) -> Result<SessionId, Error> {
-    identity.may(Action::ManageSessions)?;
     match identity.credential {
         Credential::Session { id, .. } => Ok(id),
         Credential::ApiKey { .. } => Err(Error::Forbidden),

@@ -31,12 +31,12 @@ const MAX_SEARCH_CHARS: usize = 100;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
-        endpoint!(list),
-        endpoint!(create).taking_password(),
-        endpoint!(show),
-        endpoint!(update),
-        endpoint!(delete),
-        endpoint!(close_sessions),
+        endpoint!(list, Action::ReadUsers),
+        endpoint!(create, Action::WriteUsers).taking_password(),
+        endpoint!(show, Action::ReadUsers),
+        endpoint!(update, Action::WriteUsers),
+        endpoint!(delete, Action::WriteUsers),
+        endpoint!(close_sessions, Action::CloseUserSessions),
     ]
 }
 
@@ -92,7 +92,6 @@ async fn list(
     query: Query<UserQuery>,
     desk: Desk,
 ) -> Result<web::Json<Page<User>>, Problem> {
-    identity.may(Action::ReadUsers)?;
     let listing = query.0.listing(identity.user.id);
     let limit = Limit::parse(query.0.limit.as_deref())?;
     let after = query.0.cursor.as_deref().map(|text| listing.open(text)).transpose()?;
@@ -139,7 +138,6 @@ async fn create(
     desk: Desk,
     from: RequestOrigin,
 ) -> Result<HttpResponse, Problem> {
-    identity.may(Action::WriteUsers)?;
     let UserCreation { username, email, password, role, is_active, email_verified } = body.into_inner();
     let ordinary = role.as_deref().is_none_or(|role| role == Role::User.as_str());
     if !ordinary || email_verified == Some(true) {
@@ -163,8 +161,7 @@ async fn create(
     params(("id" = UserId, Path, description = "Of the user")),
     responses((status = 200, description = "The user", body = User))
 )]
-async fn show(identity: Identity, id: Path<UserId>, desk: Desk) -> Result<web::Json<User>, Problem> {
-    identity.may(Action::ReadUsers)?;
+async fn show(id: Path<UserId>, desk: Desk) -> Result<web::Json<User>, Problem> {
     Ok(web::Json(desk.ask(FindUser(id.0)).await?))
 }
 
@@ -224,7 +221,6 @@ async fn update(
     desk: Desk,
     from: RequestOrigin,
 ) -> Result<web::Json<User>, Problem> {
-    identity.may(Action::WriteUsers)?;
     let changes = body.validate()?;
     if changes.touch_credentials() {
         identity.may(Action::WriteUserCredentials)?;
@@ -248,7 +244,6 @@ async fn delete(
     desk: Desk,
     from: RequestOrigin,
 ) -> Result<HttpResponse, Problem> {
-    identity.may(Action::WriteUsers)?;
     desk.ask(DeleteUser { id: id.0, actor: Actor::of(&identity, from.0) }).await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -268,7 +263,6 @@ async fn close_sessions(
     store: web::Data<Live<SessionStore>>,
     from: RequestOrigin,
 ) -> Result<web::Json<Revoked>, Problem> {
-    identity.may(Action::CloseUserSessions)?;
     let close = CloseAllSessions { user: id.0, except: None, by: identity.caller, origin: from.0 };
     Ok(web::Json(Revoked { revoked: store.ask(close).await? }))
 }

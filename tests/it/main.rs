@@ -17,6 +17,7 @@ mod adversarial;
 mod api_keys;
 mod architecture;
 mod audit_log;
+mod authorisation;
 mod cli;
 mod config;
 mod credentials_http;

@@ -11,7 +11,7 @@ use actix_web::{
 };
 use utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED as SWAGGER_UI;
 
-use super::{endpoint::Endpoint, openapi, problem::Problem};
+use super::{access::Access, endpoint::Endpoint, openapi, problem::Problem};
 use crate::{domain::Error, endpoint};
 
 /// What the page may load: its own scripts, styles and the document; icons are inside of the styles.
@@ -22,7 +22,11 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 static DOCUMENT: LazyLock<String> = LazyLock::new(openapi::document);
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    vec![endpoint!(page), endpoint!(asset), endpoint!(document)]
+    vec![
+        endpoint!(page, Access::Public),
+        endpoint!(asset, Access::Public),
+        endpoint!(document, Access::Public),
+    ]
 }
 
 /// The documentation as a page to read and to try.

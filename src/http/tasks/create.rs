@@ -24,7 +24,7 @@ use crate::{
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    vec![endpoint!(create), endpoint!(create_batch)]
+    vec![endpoint!(create, Action::WriteTasks), endpoint!(create_batch, Action::WriteTasks)]
 }
 
 /// A task that is wanted.
@@ -120,7 +120,6 @@ async fn create(
     desk: Dispatcher,
     gate: Gate,
 ) -> Result<HttpResponse, Problem> {
-    identity.may(Action::WriteTasks)?;
     let key = idempotency.key(&identity, body.raw());
     let task = admit(&gate, body.into_inner(), &identity).map_err(Error::Invalid)?;
     let told = match key {
@@ -152,7 +151,6 @@ async fn create_batch(
     desk: Dispatcher,
     gate: Gate,
 ) -> Result<HttpResponse, Problem> {
-    identity.may(Action::WriteTasks)?;
     let key = idempotency.key(&identity, body.raw());
     let tasks = admit_all(&gate, body.into_inner(), &identity).map_err(Error::Invalid)?;
     let told = match key {

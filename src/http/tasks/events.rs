@@ -23,7 +23,7 @@ use crate::{
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    vec![endpoint!(events)]
+    vec![endpoint!(events, Action::ReadTasks)]
 }
 
 /// How often it is seen whether the process stops.
@@ -52,7 +52,6 @@ async fn events(
     request: HttpRequest,
     feed: web::Data<Live<TaskEvents>>,
 ) -> Result<HttpResponse, Problem> {
-    identity.may(Action::ReadTasks)?;
     let after = bookmark(&request)?;
     let mut answer = HttpResponse::Ok();
     answer.content_type("text/event-stream").insert_header(("x-accel-buffering", "no"));

@@ -7,26 +7,26 @@ use serde::{Deserialize, Serialize};
 use starter::{
     domain::{Error, UserId, Violation},
     endpoint,
-    http::{ClientIp, Endpoint, Input, Json, Path, Problem, Query, openapi},
+    http::{Access, ClientIp, Endpoint, Input, Json, Path, Problem, Query, openapi},
 };
 use utoipa::{IntoParams, ToSchema};
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
-        endpoint!(register).taking_password(),
-        endpoint!(echo),
-        endpoint!(logout),
-        endpoint!(list),
-        endpoint!(me),
-        endpoint!(show),
-        endpoint!(remove),
-        endpoint!(panic),
-        endpoint!(panic_before_first_await),
-        endpoint!(slow),
-        endpoint!(fail),
-        endpoint!(whoami),
-        endpoint!(live),
-        endpoint!(down),
+        endpoint!(register, Access::Public).taking_password(),
+        endpoint!(echo, Access::Public),
+        endpoint!(logout, Access::Public),
+        endpoint!(list, Access::Public),
+        endpoint!(me, Access::Public),
+        endpoint!(show, Access::Public),
+        endpoint!(remove, Access::Public),
+        endpoint!(panic, Access::Public),
+        endpoint!(panic_before_first_await, Access::Public),
+        endpoint!(slow, Access::Public),
+        endpoint!(fail, Access::Public),
+        endpoint!(whoami, Access::Public),
+        endpoint!(live, Access::Public),
+        endpoint!(down, Access::Public),
     ]
 }
 
