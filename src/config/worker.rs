@@ -44,7 +44,7 @@ section! {
 
 impl Check for Worker {
     fn check(&self, problems: &mut Problems<'_>) {
-        if !self.queues.iter().all(|name| QueueName::parse(name).is_ok()) {
+        if !self.queues.iter().all(|name| QueueName::stored(name).is_ok()) {
             problems.add(
                 "STARTER__WORKER__QUEUES",
                 "not a list of queue names",

@@ -15,7 +15,8 @@ use super::{
 };
 use crate::domain::{
     Error, Result, ScheduleId, UserId, Violation,
-    schedule::{Missed, Plan, Schedule, ScheduleRequest},
+    schedule::{Missed, Plan, Schedule},
+    schedule_request::ScheduleRequest,
 };
 
 #[derive(Debug, Queryable, Selectable)]
@@ -29,6 +30,7 @@ struct ScheduleRow {
     payload: Value,
     queue: String,
     enabled: bool,
+    disabled_reason: Option<String>,
     missed: String,
     next_run_at: Option<DateTime<Utc>>,
     last_run_at: Option<DateTime<Utc>>,
@@ -51,6 +53,8 @@ impl TryFrom<ScheduleRow> for Schedule {
             payload: row.payload,
             queue: row.queue,
             enabled: row.enabled,
+            // Plain SQL may have enabled it again.
+            disabled_reason: row.disabled_reason.filter(|_| !row.enabled),
             missed: Missed::parse(&row.missed).map_err(unknown)?,
             next_run_at: row.next_run_at,
             last_run_at: row.last_run_at,
@@ -118,7 +122,6 @@ pub async fn insert(
     let values = (
         schedules::id.eq(ScheduleId::new().0),
         schedules::created_by.eq(created_by.map(|user| user.0)),
-        schedules::next_run_at.eq(next(&plan, now)),
         columns(&plan),
     );
     let query = diesel::insert_into(schedules::table).values(values).returning(ScheduleRow::as_returning());
@@ -127,7 +130,8 @@ pub async fn insert(
     row.try_into()
 }
 
-/// Changes a schedule. Its next tick stays when neither its times nor `enabled` change.
+/// Changes a schedule. Its next tick stays when neither its times nor `enabled` change. What is stored and not asked to
+/// change is not judged, so a schedule that today's rules refuse can still be renamed and disabled.
 ///
 /// # Errors
 /// [`Error::NotFound`]; [`Error::Invalid`] with everything that is wrong; [`Error::Conflict`] when its name is taken.
@@ -143,13 +147,9 @@ pub async fn update(
             let row: ScheduleRow = query.first(connection).await.optional()?.ok_or(Error::NotFound)?;
             let before = Schedule::try_from(row)?;
             let now = clock::now(connection).await?;
-            let plan = request.over(&before).plan(now, check).map_err(Error::Invalid)?;
-            let same_times = plan.recurrence.as_str() == before.cron
-                && plan.recurrence.timezone() == before.timezone
-                && plan.enabled == before.enabled;
-            let next = if same_times { before.next_run_at } else { next(&plan, now) };
+            let plan = request.change(&before, now, check).map_err(Error::Invalid)?;
             let query = diesel::update(schedules::table.find(id.0))
-                .set((schedules::next_run_at.eq(next), columns(&plan)))
+                .set(columns(&plan))
                 .returning(ScheduleRow::as_returning());
             let row: ScheduleRow = query.get_result(connection).await?;
             tell(connection).await?;
@@ -169,10 +169,6 @@ pub async fn delete(connection: &mut AsyncPgConnection, id: ScheduleId) -> Resul
     }
 }
 
-fn next(plan: &Plan, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    plan.enabled.then(|| plan.recurrence.next_after(now)).flatten()
-}
-
 type Assignment<C, T> = diesel::dsl::Eq<C, T>;
 
 /// What a plan says, for insert and update alike.
@@ -187,17 +183,21 @@ fn columns(
     Assignment<schedules::payload, &Value>,
     Assignment<schedules::queue, &str>,
     Assignment<schedules::enabled, bool>,
+    Assignment<schedules::disabled_reason, Option<&str>>,
     Assignment<schedules::missed, &str>,
+    Assignment<schedules::next_run_at, Option<DateTime<Utc>>>,
 ) {
     (
         schedules::name.eq(plan.name.as_str()),
-        schedules::cron.eq(plan.recurrence.as_str()),
-        schedules::timezone.eq(plan.recurrence.timezone()),
+        schedules::cron.eq(plan.cron.as_str()),
+        schedules::timezone.eq(plan.timezone.as_str()),
         schedules::task_type.eq(plan.task_type.as_str()),
         schedules::payload.eq(&plan.payload),
         schedules::queue.eq(plan.queue.as_str()),
         schedules::enabled.eq(plan.enabled),
+        schedules::disabled_reason.eq(plan.disabled_reason.as_deref()),
         schedules::missed.eq(plan.missed.as_str()),
+        schedules::next_run_at.eq(plan.next_run_at),
     )
 }
 

@@ -102,6 +102,8 @@ diesel::table! {
         created_by -> Nullable<Uuid>,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        /// Why the service disabled the schedule; null when a person did.
+        disabled_reason -> Nullable<Text>,
     }
 }
 

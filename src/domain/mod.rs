@@ -19,6 +19,7 @@ pub mod password;
 pub mod permission;
 pub mod queue;
 pub mod schedule;
+pub mod schedule_request;
 pub mod session;
 pub mod task;
 pub mod task_event;

@@ -17,11 +17,23 @@ const MAX_CHARS: usize = 64;
 pub struct QueueName(String);
 
 impl QueueName {
-    /// Takes `^[a-z0-9_.-]{1,64}$`.
+    /// Reads the name of a queue that a task or a schedule is to be in: `^[a-z0-9_.-]{1,64}$`, except `.` and `..`. These
+    /// are steps in a path: clients resolve `/queues/../pause` before they send it, so nobody could pause such a queue.
     ///
     /// # Errors
     /// `/queue` `invalid_queue`.
     pub fn parse(text: &str) -> Result<Self, Violation> {
+        match text {
+            "." | ".." => Err(Violation::new("/queue", "invalid_queue", "a name other than '.' and '..'")),
+            _ => Self::stored(text),
+        }
+    }
+
+    /// Reads the name of a queue that is there already: earlier versions took `.` and `..` too.
+    ///
+    /// # Errors
+    /// `/queue` `invalid_queue`.
+    pub fn stored(text: &str) -> Result<Self, Violation> {
         let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-');
         if (1..=MAX_CHARS).contains(&text.len()) && text.bytes().all(allowed) {
             Ok(Self(text.to_owned()))
@@ -83,5 +95,14 @@ mod tests {
         for name in ["", "Default", "a b", "a/b", "é", "*", "+", "a,b", "a\n", &"q".repeat(65)] {
             assert_eq!(QueueName::parse(name).unwrap_err().code, "invalid_queue", "{name:?}");
         }
+    }
+
+    #[test]
+    fn steps_in_a_path_are_no_names_of_new_queues() {
+        for name in [".", ".."] {
+            assert_eq!(QueueName::parse(name).unwrap_err().code, "invalid_queue", "{name:?}");
+            assert_eq!(QueueName::stored(name).unwrap().as_str(), name);
+        }
+        assert!(QueueName::parse("...").is_ok() && QueueName::parse(".a").is_ok());
     }
 }

@@ -34,7 +34,7 @@ macro_rules! ids {
 
 impl Segment for QueueName {
     fn read(text: &str) -> Option<Self> {
-        Self::parse(text).ok()
+        Self::stored(text).ok()
     }
 }
 

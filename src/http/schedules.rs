@@ -17,7 +17,8 @@ use crate::{
     domain::{
         Action, Cursor, Listing, Page, ScheduleId,
         audit::Actor,
-        schedule::{Missed, Schedule, ScheduleRequest},
+        schedule::{Missed, Schedule},
+        schedule_request::ScheduleRequest,
     },
     endpoint,
 };
@@ -57,7 +58,8 @@ impl From<Schedule> for ScheduleAnswer {
 struct ScheduleCreation {
     /// Unique; 1 to 100 characters.
     name: String,
-    /// Minute, hour, day, month, weekday; or 6 fields, seconds first; or `@daily` and the like.
+    /// Minute, hour, day of month, month, day of week, as crontab(5) has them; or 6 fields, seconds first; or `@hourly`,
+    /// `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly`, `@annually`.
     #[schema(example = "0 3 * * *")]
     cron: String,
     /// IANA name; `UTC` without it.

@@ -33,6 +33,7 @@ mod pool;
 mod process;
 mod query_plans;
 mod revocation;
+mod schedules;
 mod scripts;
 mod sessions;
 mod start;

@@ -7,7 +7,8 @@ use crate::{
         Reach, Result, ScheduleId, TaskId, UserId,
         audit::{Act, Actor, Target},
         queue::QueueName,
-        schedule::{Schedule, ScheduleRequest},
+        schedule::Schedule,
+        schedule_request::ScheduleRequest,
         task::{NewTask, Task},
     },
 };

@@ -7,9 +7,7 @@ use crate::{
     actors::reply::Answer,
     db,
     domain::{
-        Result, ScheduleId, UserId,
-        audit::Actor,
-        schedule::{Schedule, ScheduleRequest},
+        Result, ScheduleId, UserId, audit::Actor, schedule::Schedule, schedule_request::ScheduleRequest,
     },
 };
 

@@ -7,11 +7,16 @@ use chrono::TimeDelta;
 use super::upkeep::Upkeep;
 use crate::{
     db::{
-        Connection, Transactional as _,
+        self, Connection, Transactional as _,
         queue::{self, DueTick, Firing},
         turn::{self, Turn},
     },
-    domain::{Error, Result, cron::Recurrence},
+    domain::{
+        Error, Result,
+        audit::{Act, Actor},
+        cron::Recurrence,
+        schedule,
+    },
     tasks::Definition,
 };
 
@@ -45,7 +50,7 @@ async fn turn(upkeep: &Upkeep) -> Result<Option<Duration>> {
         let mine = turn::take(connection, Turn::Schedules).await?;
         if mine {
             for due in queue::due_ticks(connection, &types, AT_ONCE).await? {
-                fire(upkeep, connection, &due).await?;
+                handle(upkeep, connection, &due).await?;
             }
         }
         Ok::<_, Error>(mine)
@@ -58,15 +63,37 @@ async fn turn(upkeep: &Upkeep) -> Result<Option<Duration>> {
     Ok(next.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0)) + Duration::from_millis(2)))
 }
 
-async fn fire(upkeep: &Upkeep, connection: &mut Connection, due: &DueTick) -> Result<()> {
+/// Handles one schedule in a transaction of its own, so that one whose task cannot be made does not stop the others.
+async fn handle(upkeep: &Upkeep, connection: &mut Connection, due: &DueTick) -> Result<()> {
     let Some(known) = upkeep.0.registry.get(&due.task_type) else { return Ok(()) };
-    let firing = match Recurrence::parse(&due.cron, &due.timezone, due.now) {
-        Ok(recurrence) => firing(due, &recurrence, known),
-        Err(_) => {
-            log::error!(schedule_id:% = due.schedule(); "a schedule does not recur any more");
-            Firing { next: None, tick: due.tick, ..limits(known) }
+    let recurrence = Recurrence::parse(&due.cron, &due.timezone);
+
+    if due.tick.is_none()
+        && let Err(reason) = schedule::next_tick(recurrence.clone(), due.now)
+    {
+        return disable(connection, due, &reason).await;
+    }
+
+    let firing = firing(due, recurrence.ok().as_ref(), known);
+    match connection.transaction(async |connection| fire(connection, due, firing).await).await {
+        Err(error @ (Error::Internal(_) | Error::Conflict(_))) if firing.tick.is_some() => {
+            log::error!(schedule_id:% = due.schedule(), error:%; "maintenance failed to make the task of a schedule");
+            fire(connection, due, Firing { tick: None, ..firing }).await
         }
-    };
+        done => done,
+    }
+}
+
+async fn disable(connection: &mut Connection, due: &DueTick, reason: &str) -> Result<()> {
+    if queue::disable(connection, due, reason).await? {
+        log::error!(schedule_id:% = due.schedule(), reason; "maintenance disabled a schedule that has no next tick");
+        let act = Act::done("schedule.disable", due.schedule()).with("reason", reason);
+        db::audit::append(connection, &Actor::system(), act).await?;
+    }
+    Ok(())
+}
+
+async fn fire(connection: &mut Connection, due: &DueTick, firing: Firing) -> Result<()> {
     match queue::fire(connection, due, firing).await? {
         Some(task_id) => log::info!(schedule_id:% = due.schedule(), task_id:%; "a schedule made its task"),
         None => log::info!(schedule_id:% = due.schedule(); "a schedule moved on without a task"),
@@ -74,19 +101,20 @@ async fn fire(upkeep: &Upkeep, connection: &mut Connection, due: &DueTick) -> Re
     Ok(())
 }
 
-fn limits(known: &Definition) -> Firing {
+/// Each tick has its task, in the order of time; but for those that were missed there is one task or none. A schedule
+/// whose expression is refused by now still has the tick that was planned, and is disabled when it is looked at next.
+fn firing(due: &DueTick, recurrence: Option<&Recurrence>, known: &Definition) -> Firing {
     let (max_attempts, timeout_secs) = (known.defaults.max_attempts, known.defaults.timeout_secs);
-    Firing { next: None, tick: None, max_attempts, timeout_secs }
-}
+    let next_after = |at| recurrence.and_then(|recurrence| recurrence.next_after(at));
+    let firing = |next, tick| Firing { next, tick, max_attempts, timeout_secs };
 
-/// Each tick has its task, in the order of time; but for those that were missed there is one task or none.
-fn firing(due: &DueTick, recurrence: &Recurrence, known: &Definition) -> Firing {
-    let limits = limits(known);
-    let Some(tick) = due.tick else { return Firing { next: recurrence.next_after(due.now), ..limits } };
+    let Some(tick) = due.tick else { return firing(next_after(due.now), None) };
     let missed_before = due.now - MISSED;
     if tick >= missed_before {
-        return Firing { next: recurrence.next_after(tick), tick: Some(tick), ..limits };
+        return firing(next_after(tick), Some(tick));
     }
-    let last = recurrence.last_before(missed_before).map_or(tick, |last| last.max(tick));
-    Firing { next: recurrence.next_after(missed_before), tick: due.make_up.then_some(last), ..limits }
+
+    let last = recurrence.and_then(|recurrence| recurrence.last_before(missed_before));
+    let last = last.map_or(tick, |last| last.max(tick));
+    firing(next_after(missed_before), due.make_up.then_some(last))
 }

@@ -63,7 +63,7 @@ pub(super) async fn run(command: Command, desk: &Desk) -> Outcome {
 }
 
 fn parse(name: &str) -> Result<QueueName> {
-    QueueName::parse(name).map_err(|violation| Error::Invalid(vec![violation]))
+    QueueName::stored(name).map_err(|violation| Error::Invalid(vec![violation]))
 }
 
 async fn show(connection: &mut Connection, name: &QueueName) -> Result<Vec<Queue>> {

@@ -7,11 +7,7 @@ use crate::{
     actors::dispatcher::acts,
     cli::{Outcome, Table},
     db::{self, Connection},
-    domain::{
-        Result, ScheduleId,
-        audit::Actor,
-        schedule::{Schedule, ScheduleRequest},
-    },
+    domain::{Result, ScheduleId, audit::Actor, schedule::Schedule, schedule_request::ScheduleRequest},
 };
 
 /// Schedules are few; more than that are not listed.
@@ -41,7 +37,7 @@ pub(super) async fn run(command: Command, desk: &Desk) -> Outcome {
         Command::Disable(Which { schedule }) => set(&mut connection, &schedule, false).await?,
     };
     desk.output.data(&schedules, |schedules| {
-        let head = ["id", "name", "cron", "timezone", "type", "enabled", "next", "last"];
+        let head = ["id", "name", "cron", "timezone", "type", "enabled", "next", "last", "disabled because"];
         Table::new(head).rows(schedules, |schedule| {
             [
                 schedule.id.to_string(),
@@ -52,6 +48,7 @@ pub(super) async fn run(command: Command, desk: &Desk) -> Outcome {
                 schedule.enabled.to_string(),
                 or_dash(schedule.next_run_at.map(time)),
                 or_dash(schedule.last_run_at.map(time)),
+                or_dash(schedule.disabled_reason.clone()),
             ]
         })
     })

@@ -46,7 +46,7 @@ pub use outcome::{Stopping, stop, succeed, succeed_by};
 pub use progress::report_progress;
 pub use registration::{beat, deregister, note_begun, register};
 pub use rescue::{Rescued, bury_workers, rescue};
-pub use schedule::{DueTick, Firing, due_ticks, fire, next_tick};
+pub use schedule::{DueTick, Firing, disable, due_ticks, fire, next_tick};
 pub use watch::{Interference, watch};
 
 use uuid::Uuid;

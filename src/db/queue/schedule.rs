@@ -16,11 +16,14 @@ use crate::{
 struct DueTicks;
 
 impl Fixed for DueTicks {
+    // Two looks, so that neither kind, however many there are, keeps the other waiting.
     const SQL: &'static str = "
-        select id, cron, timezone, task_type, missed = 'run_once', next_run_at, statement_timestamp()
-        from schedules
-        where enabled and task_type = any($1) and (next_run_at is null or next_run_at <= now())
-        order by next_run_at nulls first limit $2";
+        (select id, cron, timezone, task_type, missed = 'run_once', next_run_at, statement_timestamp()
+            from schedules where enabled and task_type = any($1) and next_run_at <= now()
+            order by next_run_at limit $2)
+        union all
+        (select id, cron, timezone, task_type, missed = 'run_once', next_run_at, statement_timestamp()
+            from schedules where enabled and task_type = any($1) and next_run_at is null limit $2)";
     type Args = (Array<Text>, BigInt);
     type Row = (SqlUuid, Text, Text, Text, Bool, Nullable<Timestamptz>, Timestamptz);
 }
@@ -37,7 +40,7 @@ pub struct DueTick {
     pub task_type: String,
     /// One task makes up for ticks that were missed.
     pub make_up: bool,
-    /// The tick; `None` for a schedule that was enabled by plain SQL.
+    /// The tick; `None` for a schedule that was enabled by plain SQL, or that is over.
     pub tick: Option<DateTime<Utc>>,
     /// The database's clock.
     pub now: DateTime<Utc>,
@@ -50,7 +53,8 @@ impl DueTick {
     }
 }
 
-/// Schedules of these types whose tick has come, the longest overdue first, at most `at_most`.
+/// Schedules of these types whose tick has come, the longest overdue first, at most `at_most`, and as many of those that
+/// have no next tick.
 ///
 /// # Errors
 /// As the database tells.
@@ -144,4 +148,22 @@ pub async fn fire(
     let values = (next, tick, due.id, due.tick, id, max_attempts, timeout_secs);
     let rows: Vec<(Uuid, String)> = Statement::<Fire, _>::with(values).get_results(connection).await?;
     Ok(rows.into_iter().next().map(|(id, _)| TaskId(id)))
+}
+
+struct Disable;
+
+impl Fixed for Disable {
+    const SQL: &'static str = "
+        update schedules set enabled = false, next_run_at = null, disabled_reason = $1
+        where id = $2 and next_run_at is not distinct from $3 and enabled
+        returning id";
+    type Args = (Text, SqlUuid, Nullable<Timestamptz>);
+    type Row = (SqlUuid,);
+}
+
+/// Disables a schedule that has no next tick. Returns whether it was still enabled and as `due` has it.
+pub async fn disable(connection: &mut AsyncPgConnection, due: &DueTick, reason: &str) -> Result<bool> {
+    let rows: Vec<(Uuid,)> =
+        Statement::<Disable, _>::with((reason, due.id, due.tick)).get_results(connection).await?;
+    Ok(!rows.is_empty())
 }

@@ -153,6 +153,67 @@ fn missed_ticks_are_left_out_or_made_up_for_once() {
 }
 
 #[test]
+fn schedules_that_are_over_are_disabled_with_the_reason_and_stop_no_other() {
+    in_workshop(async |workshop| {
+        // More than one look takes, without a next tick and with a last one; and one with a tick each second.
+        workshop
+            .database
+            .sql(
+                "insert into schedules (id, name, cron, task_type, next_run_at)
+                 select gen_random_uuid(), 'over ' || n, '0 0 1 1 * * 2020', 'noop',
+                     case when n % 2 = 0 then now() - interval '1 s' end
+                 from generate_series(1, 250) n;
+                 insert into schedules (id, name, cron, task_type, next_run_at) values
+                     (gen_random_uuid(), 'nowhere', '0 3 * * *', 'noop', null),
+                     (gen_random_uuid(), 'quick', '* * * * * *', 'noop', date_trunc('second', now()));
+                 update schedules set timezone = 'Mars/Olympus' where name = 'nowhere'",
+            )
+            .await;
+        let _maintenance = workshop.maintenance().await;
+
+        let over = "select name, disabled_reason from schedules
+            where not enabled and next_run_at is null and disabled_reason is not null order by name";
+        eventually(PATIENCE, async || workshop.rows(over).await.len() == 251).await;
+        let quick = "select 1 from tasks t join schedules s on s.id = t.schedule_id where s.name = 'quick'";
+        eventually(PATIENCE, async || workshop.rows(quick).await.len() >= 3).await;
+
+        let disabled = workshop.rows(over).await;
+        assert!(disabled[0]["disabled_reason"].as_str().unwrap().starts_with("timezone: "), "{disabled:?}");
+        assert!(disabled[1]["disabled_reason"].as_str().unwrap().starts_with("cron: "), "{disabled:?}");
+        // Each said once, and the tick that was planned was not lost.
+        let said = "select 1 from audit_log where action = 'schedule.disable' and actor_kind = 'system'";
+        assert_eq!(workshop.rows(said).await.len(), 251);
+        let last =
+            "select 1 from tasks t join schedules s on s.id = t.schedule_id where s.name like 'over %'";
+        assert_eq!(workshop.rows(last).await.len(), 125);
+    });
+}
+
+#[test]
+fn a_schedule_whose_task_cannot_be_made_stops_no_other() {
+    in_workshop(async |workshop| {
+        workshop
+            .database
+            .sql(
+                "create function refuse() returns trigger language plpgsql as $$
+                 begin if new.queue = 'poison' then raise 'no'; end if; return new; end $$;
+                 create trigger refuse before insert on tasks for each row execute function refuse()",
+            )
+            .await;
+        add_schedule(&workshop, "poisoned", "noop", "skip", "now() - interval '2 s'").await;
+        workshop.database.sql("update schedules set queue = 'poison'").await;
+        add_schedule(&workshop, "healthy", "noop", "skip", "now() - interval '1 s'").await;
+        let _maintenance = workshop.maintenance().await;
+
+        let made = "select s.name from tasks t join schedules s on s.id = t.schedule_id";
+        eventually(PATIENCE, async || workshop.rows(made).await == [json!({"name": "healthy"})]).await;
+        // Its tick is left out, so that it is not tried for ever.
+        let moved_on = "select name from schedules where next_run_at > now() and enabled";
+        eventually(PATIENCE, async || workshop.rows(moved_on).await.len() == 2).await;
+    });
+}
+
+#[test]
 fn two_who_fire_the_same_tick_make_one_task() {
     in_workshop(async |workshop| {
         add_schedule(&workshop, "tick", "noop", "skip", "now()").await;
