@@ -152,7 +152,7 @@ fn noop() -> NewTask {
         id: TaskId::new(),
         task_type: "noop".into(),
         queue: "default".into(),
-        payload: serde_json::json!({}),
+        payload: serde_json::json!({}).into(),
         priority: 0,
         when: When::Now,
         max_attempts: 5,

@@ -30,6 +30,10 @@ section! {
         /// Finished tasks older than this are deleted, hours (7 days).
         pub retention_hours: u64 = 168 => 0..=876_000,
 
+        /// Largest payload of a task or schedule, bytes of its JSON text without white space; a larger one is 422.
+        /// Many are in memory at once, so a larger limit costs memory.
+        pub payload_limit_bytes: usize = 65_536 => 1_024..=16_777_216,
+
         /// Entries of the audit log older than this are deleted, hours (a year).
         pub audit_retention_hours: u64 = 8_760 => 1..=876_000,
 

@@ -11,6 +11,7 @@ mod error;
 mod found;
 pub mod health;
 pub mod idempotency;
+mod json;
 mod key_row;
 pub mod listen;
 pub mod migrate;

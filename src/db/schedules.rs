@@ -5,16 +5,16 @@ use diesel::{
     ExpressionMethods, OptionalExtension, QueryDsl, Queryable, Selectable, SelectableHelper, sql_types::Text,
 };
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
     clock,
+    json::{Stored, Written},
     schema::schedules,
     statement::{Fixed, Statement},
 };
 use crate::domain::{
-    Error, Result, ScheduleId, UserId, Violation,
+    Error, JsonText, Result, ScheduleId, UserId, Violation,
     schedule::{Missed, Plan, Schedule},
     schedule_request::ScheduleRequest,
 };
@@ -27,7 +27,7 @@ struct ScheduleRow {
     cron: String,
     timezone: String,
     task_type: String,
-    payload: Value,
+    payload: Stored,
     queue: String,
     enabled: bool,
     disabled_reason: Option<String>,
@@ -50,7 +50,7 @@ impl TryFrom<ScheduleRow> for Schedule {
             cron: row.cron,
             timezone: row.timezone,
             task_type: row.task_type,
-            payload: row.payload,
+            payload: row.payload.read()?,
             queue: row.queue,
             enabled: row.enabled,
             // Plain SQL may have enabled it again.
@@ -105,7 +105,7 @@ pub async fn find_by_name(connection: &mut AsyncPgConnection, name: &str) -> Res
 }
 
 /// Judges a payload by its type.
-pub type Check<'a> = &'a (dyn Fn(&str, &Value) -> Result<(), Vec<Violation>> + Sync);
+pub type Check<'a> = &'a (dyn Fn(&str, &JsonText) -> Result<(), Vec<Violation>> + Sync);
 
 /// Makes a schedule.
 ///
@@ -180,7 +180,7 @@ fn columns(
     Assignment<schedules::cron, &str>,
     Assignment<schedules::timezone, &str>,
     Assignment<schedules::task_type, &str>,
-    Assignment<schedules::payload, &Value>,
+    Assignment<schedules::payload, Written<'_>>,
     Assignment<schedules::queue, &str>,
     Assignment<schedules::enabled, bool>,
     Assignment<schedules::disabled_reason, Option<&str>>,
@@ -192,7 +192,7 @@ fn columns(
         schedules::cron.eq(plan.cron.as_str()),
         schedules::timezone.eq(plan.timezone.as_str()),
         schedules::task_type.eq(plan.task_type.as_str()),
-        schedules::payload.eq(&plan.payload),
+        schedules::payload.eq(Written(&plan.payload)),
         schedules::queue.eq(plan.queue.as_str()),
         schedules::enabled.eq(plan.enabled),
         schedules::disabled_reason.eq(plan.disabled_reason.as_deref()),

@@ -11,10 +11,12 @@ use diesel::sql_types::{
     Array, BigInt, Double, Integer, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use serde_json::Value;
 use uuid::Uuid;
 
-use super::statement::{Fixed, Statement};
+use super::{
+    json::Stored,
+    statement::{Fixed, Statement},
+};
 use crate::domain::{
     Result, TaskId, UserId,
     task_event::{Changes, Look, Position, TaskEvent},
@@ -97,7 +99,7 @@ struct Row {
     queues: Option<Vec<String>>,
     statuses: Option<Vec<String>>,
     attempts: Option<Vec<i32>>,
-    progress: Option<Vec<Option<Value>>>,
+    progress: Option<Vec<Option<Stored>>>,
     owners: Option<Vec<Option<Uuid>>>,
 }
 
@@ -137,7 +139,7 @@ impl Row {
                 queue: queues.next()?,
                 status: statuses.next()?,
                 attempt: attempts.next()?,
-                progress: progress.next()?,
+                progress: progress.next()?.and_then(|value| value.read().ok()),
                 created_by: owners.next()?.map(UserId),
                 at,
             })

@@ -4,9 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use derive_more::Display;
-use serde_json::Value;
 
-use super::{TaskId, UserId};
+use super::{JsonText, TaskId, UserId};
 
 /// A registration of a worker process. Never used again, so that a lost worker cannot come back under it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display)]
@@ -38,8 +37,8 @@ pub struct Claim {
     pub worker_id: WorkerId,
     /// Which code runs it.
     pub task_type: String,
-    /// A JSON object.
-    pub payload: Value,
+    /// A JSON object; `None` for a large one, which is read when the attempt begins.
+    pub payload: Option<JsonText>,
     /// The number of the attempt, from 1; never used again for this task.
     pub attempt: i32,
     /// Failed attempts before it.
@@ -72,7 +71,7 @@ impl Claim {
             lease: Lease(1),
             worker_id: WorkerId(1),
             task_type: "noop".into(),
-            payload: Value::Null,
+            payload: None,
             attempt: 1,
             retry_count: 0,
             timeout: Duration::from_secs(1),

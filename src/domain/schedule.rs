@@ -2,10 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{ScheduleId, UserId, Violation, cron::Recurrence};
+use super::{JsonText, ScheduleId, UserId, Violation, cron::Recurrence};
 
 /// What becomes of ticks that passed while no worker was there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -53,7 +52,7 @@ pub struct Schedule {
     pub task_type: String,
     /// Of the tasks it makes.
     #[schema(value_type = Object)]
-    pub payload: Value,
+    pub payload: JsonText,
     /// Of the tasks it makes.
     pub queue: String,
     /// Whether it makes any.
@@ -95,7 +94,7 @@ pub struct Plan {
     /// Of the tasks it makes.
     pub task_type: String,
     /// Of the tasks it makes, checked against their type.
-    pub payload: Value,
+    pub payload: JsonText,
     /// Of the tasks it makes.
     pub queue: String,
     /// Whether it makes any.

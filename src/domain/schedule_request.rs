@@ -1,10 +1,9 @@
 //! What is asked for when a schedule is made or changed, and its way to a plan.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 
 use super::{
-    Violation,
+    JsonText, Violation,
     cron::Recurrence,
     queue::QueueName,
     schedule::{Missed, Plan, Schedule, next_tick},
@@ -25,7 +24,7 @@ pub struct ScheduleRequest {
     /// Of the tasks it makes.
     pub task_type: Option<String>,
     /// Of the tasks it makes.
-    pub payload: Option<Value>,
+    pub payload: Option<JsonText>,
     /// Of the tasks it makes.
     pub queue: Option<String>,
     /// Whether it makes any.
@@ -42,11 +41,11 @@ impl ScheduleRequest {
     pub fn plan(
         self,
         now: DateTime<Utc>,
-        check: impl FnOnce(&str, &Value) -> Result<(), Vec<Violation>>,
+        check: impl FnOnce(&str, &JsonText) -> Result<(), Vec<Violation>>,
     ) -> Result<Plan, Vec<Violation>> {
         let mut wrong = Vec::new();
         let task_type = self.task_type.unwrap_or_default();
-        let payload = self.payload.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+        let payload = self.payload.unwrap_or_else(JsonText::empty_object);
 
         let name = accept(name(&self.name.unwrap_or_default()), &mut wrong);
         let timezone = self.timezone.as_deref().unwrap_or("UTC");
@@ -88,7 +87,7 @@ impl ScheduleRequest {
         self,
         before: &Schedule,
         now: DateTime<Utc>,
-        check: impl FnOnce(&str, &Value) -> Result<(), Vec<Violation>>,
+        check: impl FnOnce(&str, &JsonText) -> Result<(), Vec<Violation>>,
     ) -> Result<Plan, Vec<Violation>> {
         let mut wrong = Vec::new();
         let mut plan = Plan::from(before);
@@ -189,7 +188,7 @@ mod tests {
     fn what_is_not_said_has_a_default() {
         let plan = request().plan(Utc::now(), |_, _| Ok(())).unwrap();
         assert_eq!((plan.queue.as_str(), plan.enabled, plan.missed), ("default", true, Missed::Skip));
-        assert_eq!((plan.timezone.as_str(), plan.payload), ("UTC", serde_json::json!({})));
+        assert_eq!((plan.timezone.as_str(), plan.payload), ("UTC", JsonText::empty_object()));
     }
 
     #[test]
@@ -202,7 +201,7 @@ mod tests {
             missed: Some("maybe".into()),
             ..request()
         };
-        let refuse = |_: &str, _: &Value| Err(vec![Violation::new("/payload/x", "unknown_field", "")]);
+        let refuse = |_: &str, _: &JsonText| Err(vec![Violation::new("/payload/x", "unknown_field", "")]);
         let wrong = request.plan(Utc::now(), refuse).unwrap_err();
         let fields: Vec<_> = wrong.iter().map(|violation| violation.field.as_ref()).collect();
         assert_eq!(fields, ["/name", "/cron", "/timezone", "/payload/x", "/queue", "/missed"]);

@@ -3,10 +3,9 @@
 use chrono::{DateTime, Utc};
 use derive_more::Display;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{ScheduleId, TaskId, UserId};
+use super::{JsonText, ScheduleId, TaskId, UserId};
 
 /// Where a task is in its life. The moves are in `docs/queue.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, Serialize, Deserialize, ToSchema)]
@@ -76,7 +75,7 @@ pub struct Task {
     pub queue: String,
     /// What it is told, a JSON object that fits its type.
     #[schema(value_type = Object)]
-    pub payload: Value,
+    pub payload: JsonText,
     /// Where it is in its life.
     pub status: Status,
     /// -100..=100, higher first.
@@ -93,10 +92,10 @@ pub struct Task {
     pub last_error: Option<String>,
     /// What its handler last said of its progress.
     #[schema(value_type = Option<Object>)]
-    pub progress: Option<Value>,
+    pub progress: Option<JsonText>,
     /// What its handler returned.
     #[schema(value_type = Option<Object>)]
-    pub result: Option<Value>,
+    pub result: Option<JsonText>,
     /// At most one unfinished task of the same owner has it.
     pub unique_key: Option<String>,
     /// Who enqueued it; null for the system and for deleted users.
@@ -133,7 +132,7 @@ pub struct NewTask {
     /// Which workers run it.
     pub queue: String,
     /// A JSON object that fits its type.
-    pub payload: Value,
+    pub payload: JsonText,
     /// -100..=100, higher first.
     pub priority: i16,
     /// When.

@@ -4,10 +4,9 @@ use std::{collections::HashMap, fmt, str::FromStr, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{Error, Reach, TaskId, UserId};
+use super::{Error, JsonText, Reach, TaskId, UserId};
 
 /// A change of one task.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -24,7 +23,7 @@ pub struct TaskEvent {
     pub attempt: i32,
     /// What its handler last said of its progress.
     #[schema(value_type = Option<Object>)]
-    pub progress: Option<Value>,
+    pub progress: Option<JsonText>,
     /// Who enqueued it.
     pub created_by: Option<UserId>,
     /// When it changed.

@@ -1,10 +1,9 @@
 //! What someone asks for who wants a task, and the rules that hold whatever the type.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::{Map, Value};
 
 use super::{
-    Violation,
+    JsonText, Violation,
     queue::QueueName,
     task::{Status, When},
     timestamp,
@@ -25,7 +24,7 @@ pub struct TaskRequest {
     /// Which code shall run it.
     pub task_type: String,
     /// `None`: `{}`.
-    pub payload: Option<Map<String, Value>>,
+    pub payload: Option<JsonText>,
     /// `None`: its type's.
     pub queue: Option<String>,
     /// `None`: its type's.

@@ -7,6 +7,7 @@ use actix_web::{
     web::{self, Bytes},
 };
 use futures_util::stream;
+use serde::Deserialize;
 use tokio::{fs::File, io::AsyncReadExt as _};
 
 use super::{Endpoint, Identity, Path, Problem};
@@ -55,11 +56,21 @@ async fn download(
         .body(SizedStream::new(length, chunks(file))))
 }
 
+#[derive(Deserialize)]
+struct FileResult {
+    file: NamedFile,
+}
+
+#[derive(Deserialize)]
+struct NamedFile {
+    name: String,
+}
+
 /// As its result tells, if it made one.
 fn file_name(task: &Task) -> Option<String> {
-    let name = task.result.as_ref()?.get("file")?.get("name")?.as_str()?;
+    let name = task.result.as_ref()?.parse::<FileResult>().ok()?.file.name;
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    plain.then(|| name.to_owned())
+    plain.then_some(name)
 }
 
 fn chunks(file: File) -> impl stream::Stream<Item = std::io::Result<Bytes>> {

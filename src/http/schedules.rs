@@ -3,7 +3,6 @@
 use actix_web::{HttpResponse, http::header, web};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{Endpoint, Identity, Json, PageQuery, Path, Problem, Query, RequestOrigin, json};
@@ -15,7 +14,7 @@ use crate::{
         live::Live,
     },
     domain::{
-        Action, Cursor, Listing, Page, ScheduleId,
+        Action, Cursor, JsonText, Listing, Page, ScheduleId,
         audit::Actor,
         schedule::{Missed, Schedule},
         schedule_request::ScheduleRequest,
@@ -70,9 +69,9 @@ struct ScheduleCreation {
     #[schema(example = "maintenance.sweep")]
     task_type: String,
     /// What each task is told; fits the schema of its type. `{}` without it.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default, deserialize_with = "json::payload")]
     #[schema(value_type = Option<Object>)]
-    payload: Option<Map<String, Value>>,
+    payload: Option<JsonText>,
     /// `default` without it.
     #[serde(default, deserialize_with = "json::present")]
     queue: Option<String>,
@@ -92,7 +91,7 @@ impl From<ScheduleCreation> for ScheduleRequest {
             cron: Some(sent.cron),
             timezone: sent.timezone,
             task_type: Some(sent.task_type),
-            payload: sent.payload.map(Value::Object),
+            payload: sent.payload,
             queue: sent.queue,
             enabled: sent.enabled,
             missed: sent.missed,
@@ -112,9 +111,9 @@ struct ScheduleChange {
     timezone: Option<String>,
     #[serde(default, deserialize_with = "json::present")]
     task_type: Option<String>,
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default, deserialize_with = "json::payload")]
     #[schema(value_type = Option<Object>)]
-    payload: Option<Map<String, Value>>,
+    payload: Option<JsonText>,
     #[serde(default, deserialize_with = "json::present")]
     queue: Option<String>,
     #[serde(default, deserialize_with = "json::present")]
@@ -131,7 +130,7 @@ impl From<ScheduleChange> for ScheduleRequest {
             cron: sent.cron,
             timezone: sent.timezone,
             task_type: sent.task_type,
-            payload: sent.payload.map(Value::Object),
+            payload: sent.payload,
             queue: sent.queue,
             enabled: sent.enabled,
             missed: sent.missed,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{Context, Outcome, RetryPolicy, Stop, TaskType, mail::Outgoing};
 use crate::domain::{
-    Email, Error, Result, TaskId, UserId,
+    Email, Error, JsonText, Result, TaskId, UserId,
     letter::Letter,
     task::{NewTask, When},
 };
@@ -56,7 +56,7 @@ pub fn order(letter: &Letter, request_id: Option<&str>) -> Result<NewTask> {
         id: TaskId::new(),
         task_type: AccountLetter::NAME.to_owned(),
         queue: "default".to_owned(),
-        payload: serde_json::to_value(payload).map_err(Error::internal)?,
+        payload: JsonText::of(&payload).ok_or_else(|| Error::internal("a letter cannot be written down"))?,
         priority: 0,
         when: When::Now,
         max_attempts: AccountLetter::MAX_ATTEMPTS,
@@ -119,7 +119,7 @@ mod tests {
         ] {
             let task = order(&letter, Some("req")).unwrap();
             assert_eq!((task.created_by, task.request_id.as_deref()), (None, Some("req")));
-            let payload: AccountLetter = serde_json::from_value(task.payload).unwrap();
+            let payload: AccountLetter = task.payload.parse().unwrap();
             assert_eq!(payload.read(), Some(letter));
         }
     }

@@ -16,7 +16,7 @@ use super::{
     report_users_csv::ReportUsersCsv,
     webhook::WebhookDeliver,
 };
-use crate::domain::Violation;
+use crate::domain::{JsonText, Violation};
 
 /// The types that this program knows. Cheap to clone.
 #[derive(Clone, Default)]
@@ -32,8 +32,8 @@ impl fmt::Debug for Registry {
 struct Entry {
     definition: Definition,
     shape: Shape,
-    check: fn(&Shape, &Value) -> Vec<Violation>,
-    start: fn(Value, Context) -> BoxFuture<'static, Outcome>,
+    check: fn(&Shape, &JsonText) -> Vec<Violation>,
+    start: fn(&JsonText, Context) -> BoxFuture<'static, Outcome>,
 }
 
 /// A type as `GET /api/v1/tasks/types` shows it.
@@ -127,7 +127,7 @@ impl Registry {
     ///
     /// # Errors
     /// Everything that is wrong, with JSON pointers into the request: `/task_type`, `/payload/to`.
-    pub fn check(&self, task_type: &str, payload: &Value) -> Result<(), Vec<Violation>> {
+    pub fn check(&self, task_type: &str, payload: &JsonText) -> Result<(), Vec<Violation>> {
         let Some(entry) = self.0.get(task_type).filter(|entry| !entry.definition.internal) else {
             let message = "no such type of task; GET /api/v1/tasks/types lists them";
             return Err(vec![Violation::new("/task_type", "unknown_task_type", message)]);
@@ -141,7 +141,12 @@ impl Registry {
     }
 
     /// One attempt, not yet begun: it runs as the future is polled.
-    pub fn start(&self, task_type: &str, payload: Value, context: Context) -> BoxFuture<'static, Outcome> {
+    pub fn start(
+        &self,
+        task_type: &str,
+        payload: &JsonText,
+        context: Context,
+    ) -> BoxFuture<'static, Outcome> {
         match self.0.get(task_type) {
             Some(entry) => (entry.start)(payload, context),
             None => Box::pin(async { Err(Stop::failed("this worker does not know the type")) }),
@@ -149,8 +154,8 @@ impl Registry {
     }
 }
 
-fn start<T: TaskType>(payload: Value, context: Context) -> BoxFuture<'static, Outcome> {
-    match payload::read::<T>(&payload) {
+fn start<T: TaskType>(payload: &JsonText, context: Context) -> BoxFuture<'static, Outcome> {
+    match payload::read::<T>(payload) {
         Ok(task) => Box::pin(task.run(context)),
         // It fitted when it was enqueued: by another version of the program, whose worker may come.
         Err(violation) => {

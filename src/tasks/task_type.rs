@@ -32,8 +32,8 @@ use crate::domain::Violation;
 /// }
 ///
 /// let registry = Registry::builtin().with::<Greet>();
-/// assert!(registry.check("greet", &json!({ "name": "Ada" })).is_ok());
-/// assert!(registry.check("greet", &json!({ "nam": "Ada" })).is_err());
+/// assert!(registry.check("greet", &json!({ "name": "Ada" }).into()).is_ok());
+/// assert!(registry.check("greet", &json!({ "nam": "Ada" }).into()).is_err());
 /// ```
 pub trait TaskType: DeserializeOwned + JsonSchema + Send + 'static {
     /// How it is called in requests and in the database; never changes, for tasks of that name may be waiting.

@@ -29,6 +29,7 @@ mod fairness;
 mod migrations;
 mod network;
 mod openapi;
+mod payloads;
 mod pool;
 mod process;
 mod query_plans;

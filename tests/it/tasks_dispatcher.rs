@@ -36,7 +36,7 @@ async fn many_enqueues_at_once_are_few_statements_and_each_is_answered_with_its_
     let database = TestDatabase::create().await;
     let desk = Desk::open(&database).await;
     let tasks: Vec<NewTask> =
-        (0..400).map(|n| NewTask { payload: json!({ "sleep_ms": n }), ..noop() }).collect();
+        (0..400).map(|n| NewTask { payload: json!({ "sleep_ms": n }).into(), ..noop() }).collect();
     let answers = join_all(tasks.iter().map(|task| desk.live.ask(EnqueueTask(task.clone())))).await;
     for (task, answer) in tasks.iter().zip(answers) {
         let answer = answer.unwrap();

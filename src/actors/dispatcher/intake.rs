@@ -1,21 +1,32 @@
 //! The gate: from what is asked for to a task that its type takes.
 
 use chrono::Utc;
-use serde_json::Value;
 
 use crate::{
-    domain::{TaskId, UserId, Violation, task::NewTask, task_request::TaskRequest},
+    domain::{JsonText, TaskId, UserId, Violation, task::NewTask, task_request::TaskRequest},
     tasks::{Definition, Registry},
 };
 
 /// Checks requests for tasks against their types. Cheap to clone, and needs no actor: callers check on their own threads.
 #[derive(Debug, Clone)]
-pub struct Intake(Registry);
+pub struct Intake {
+    registry: Registry,
+    payload_limit: usize,
+}
+
+/// Bytes of a payload, unless configured.
+const PAYLOAD_LIMIT: usize = 65_536;
 
 impl Intake {
     /// For the types in `registry`.
     pub fn new(registry: Registry) -> Self {
-        Self(registry)
+        Self { registry, payload_limit: PAYLOAD_LIMIT }
+    }
+
+    /// Takes payloads of at most so many bytes.
+    #[must_use]
+    pub fn with_payload_limit(self, bytes: usize) -> Self {
+        Self { payload_limit: bytes, ..self }
     }
 
     /// The task that is asked for, with what its type says of everything that is not asked for.
@@ -29,15 +40,15 @@ impl Intake {
         request_id: Option<&str>,
     ) -> Result<NewTask, Vec<Violation>> {
         let terms = request.terms(Utc::now());
-        let payload = Value::Object(request.payload.unwrap_or_default());
-        let checked = self.0.check(&request.task_type, &payload);
+        let payload = request.payload.clone().unwrap_or_else(JsonText::empty_object);
+        let checked = self.check(&request.task_type, &payload);
         let terms = match (terms, checked) {
             (Ok(terms), Ok(())) => terms,
             (terms, checked) => {
                 return Err(checked.err().into_iter().chain(terms.err()).flatten().collect());
             }
         };
-        let Some(definition) = self.0.get(&request.task_type) else {
+        let Some(definition) = self.registry.get(&request.task_type) else {
             return Err(vec![Violation::new("/task_type", "unknown_task_type", "no such type of task")]);
         };
         let longest = definition.max_timeout_secs;
@@ -66,13 +77,17 @@ impl Intake {
     /// Whether a task of this type may be told this.
     ///
     /// # Errors
-    /// As [`Registry::check`].
-    pub fn check(&self, task_type: &str, payload: &Value) -> Result<(), Vec<Violation>> {
-        self.0.check(task_type, payload)
+    /// As [`Registry::check`], and `/payload` `too_long`.
+    pub fn check(&self, task_type: &str, payload: &JsonText) -> Result<(), Vec<Violation>> {
+        if payload.bytes() > self.payload_limit {
+            let message = format!("at most {} bytes of JSON", self.payload_limit);
+            return Err(vec![Violation::new("/payload", "too_long", message)]);
+        }
+        self.registry.check(task_type, payload)
     }
 
     /// Every type that can be asked for.
     pub fn definitions(&self) -> Vec<Definition> {
-        self.0.definitions().cloned().collect()
+        self.registry.definitions().cloned().collect()
     }
 }

@@ -7,7 +7,8 @@ use crate::{
     actors::reply::Answer,
     db,
     domain::{
-        Result, ScheduleId, UserId, audit::Actor, schedule::Schedule, schedule_request::ScheduleRequest,
+        JsonText, Result, ScheduleId, UserId, audit::Actor, schedule::Schedule,
+        schedule_request::ScheduleRequest,
     },
 };
 
@@ -64,7 +65,7 @@ impl Handler<CreateSchedule> for TaskDispatcher {
     fn handle(&mut self, message: CreateSchedule, _: &mut Self::Context) -> Self::Result {
         let (pool, intake) = (self.0.pool.clone(), self.0.intake.clone());
         Answer::from_future(async move {
-            let check = |task_type: &str, payload: &_| intake.check(task_type, payload);
+            let check = |task_type: &str, payload: &JsonText| intake.check(task_type, payload);
             let mut connection = pool.get().await?;
             let CreateSchedule { request, created_by, by } = message;
             acts::create_schedule(&mut connection, &by, request, created_by, &check).await
@@ -90,7 +91,7 @@ impl Handler<UpdateSchedule> for TaskDispatcher {
     fn handle(&mut self, message: UpdateSchedule, _: &mut Self::Context) -> Self::Result {
         let (pool, intake) = (self.0.pool.clone(), self.0.intake.clone());
         Answer::from_future(async move {
-            let check = |task_type: &str, payload: &_| intake.check(task_type, payload);
+            let check = |task_type: &str, payload: &JsonText| intake.check(task_type, payload);
             let mut connection = pool.get().await?;
             acts::update_schedule(&mut connection, &message.by, message.id, message.request, &check).await
         })

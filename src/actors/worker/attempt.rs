@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, panic::AssertUnwindSafe, time::Duration};
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use serde_json::Value;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     db::queue::Stopping,
-    domain::attempt::{Claim, Stopped},
+    domain::{
+        JsonText,
+        attempt::{Claim, Stopped},
+    },
     tasks::{Context, Outcome, RetryPolicy, Stop},
     telemetry,
 };
@@ -50,7 +53,7 @@ pub(super) fn begin(
         shift.0.services.clone(),
         progress,
     );
-    let payload = std::mem::take(&mut claim.payload);
+    let payload = claim.payload.take();
     let request_id = claim.request_id.clone();
     // Thousands begin in a second: the claim is in a box, so that what is spawned stays small.
     let work = attempt(shift, Box::new(claim), payload, context, stop);
@@ -60,9 +63,15 @@ pub(super) fn begin(
     };
 }
 
-async fn attempt(shift: Shift, claim: Box<Claim>, payload: Value, context: Context, stop: CancellationToken) {
+async fn attempt(
+    shift: Shift,
+    claim: Box<Claim>,
+    payload: Option<JsonText>,
+    context: Context,
+    stop: CancellationToken,
+) {
     log::debug!(task_id:% = claim.id, task_type = claim.task_type, attempt = claim.attempt; "attempt begins");
-    let start = || shift.0.registry.start(&claim.task_type, payload, context);
+    let start = || handler(&shift, &claim, payload, context);
     let ended = match std::panic::catch_unwind(AssertUnwindSafe(start)) {
         Ok(handler) => bounded(AssertUnwindSafe(handler).catch_unwind(), &stop, claim.timeout).await,
         Err(_) => Ended::Panicked,
@@ -83,6 +92,23 @@ async fn attempt(shift: Shift, claim: Box<Claim>, payload: Value, context: Conte
         Ending::Succeeded(result) => shift.succeeded(leased, worker_id, result),
         stopped => Box::pin(shift.report(leased, worker_id, stopped)).await,
     }
+}
+
+/// The handler's future, which reads the payload first where it did not come with the claim.
+fn handler(
+    shift: &Shift,
+    claim: &Claim,
+    payload: Option<JsonText>,
+    context: Context,
+) -> BoxFuture<'static, Outcome> {
+    if let Some(payload) = payload {
+        return shift.0.registry.start(&claim.task_type, &payload, context);
+    }
+    let (shift, leased, task_type) = (shift.clone(), claim.leased(), claim.task_type.clone());
+    Box::pin(async move {
+        let payload = shift.payload(leased, &context.cancelled).await?;
+        shift.0.registry.start(&task_type, &payload, context).await
+    })
 }
 
 /// Runs the handler until it ends, its time is up, or it was told to stop and did not.

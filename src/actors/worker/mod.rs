@@ -38,6 +38,7 @@ mod figures;
 mod lease;
 mod outbox;
 mod outfit;
+mod payloads;
 mod rate;
 mod report;
 mod settings;

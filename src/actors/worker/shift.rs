@@ -13,10 +13,11 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Bell, attempt, fetch::Claiming, outbox::Outbox, rate::Rate, report::Reports, settings::Settings,
-    stock::Stock, waiting::Waiting,
+    Bell, attempt, fetch::Claiming, outbox::Outbox, payloads::Payloads, rate::Rate, report::Reports,
+    settings::Settings, stock::Stock, waiting::Waiting,
 };
 use crate::{
+    actors::coalesce::Coalesce,
     db::{Pool, queue::Places},
     domain::attempt::{Claim, Leased, WorkerId},
     tasks::{Registry, Services},
@@ -60,6 +61,7 @@ pub(super) struct Inner {
     pub(super) claiming: tokio::sync::Mutex<Claiming>,
     pub(super) reports: Reports,
     pub(super) outbox: Outbox,
+    pub(super) payloads: Coalesce<Payloads>,
     /// Rung when there is room for more tasks.
     pub(super) room: Notify,
     /// Rung when an attempt or a report ended.
@@ -141,6 +143,7 @@ impl Shift {
         Self(Arc::new(Inner {
             reports: Reports::new(&pool),
             outbox: Outbox::default(),
+            payloads: Payloads::of(&pool),
             pool,
             registry,
             services,

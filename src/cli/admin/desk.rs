@@ -56,6 +56,11 @@ impl Desk {
         Ok(self.pool.get().await?)
     }
 
+    /// Returns the bytes that a payload may have.
+    pub(super) fn payload_limit(&self) -> usize {
+        self.config.worker.payload_limit_bytes
+    }
+
     /// What the stories about accounts need, with a thread that hashes.
     pub(super) fn tools(&self) -> Outcome<Tools> {
         let settings = Settings { threads: 1, ..Settings::from(&self.config.auth) };

@@ -5,17 +5,15 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use diesel::{
     deserialize::Queryable,
-    sql_types::{
-        Array, BigInt, Bool, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
-    },
+    sql_types::{Array, BigInt, Bool, Integer, Json, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid},
 };
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
     db::{
         Plans,
+        json::Stored,
         statement::{Fixed, Statement},
     },
     domain::{
@@ -26,7 +24,8 @@ use crate::{
 
 // A worker that was given up (its row is gone) gets nothing, nor does anybody from a paused queue. Rows that the
 // statement has locked are where it found them: no index is asked for them again. What was claimed is noted by its lease, so that
-// running tasks are found without an index of their own.
+// running tasks are found without an index of their own. A large payload (one that is compressed may be) stays where it is
+// until its attempt begins: what is claimed ahead is bounded in bytes, and no size has to be summed up for it.
 macro_rules! claim_tasks {
     ($whence:literal) => {
         concat!(
@@ -48,7 +47,8 @@ macro_rules! claim_tasks {
         update tasks set status = 'running', stage = null, attempt = attempt + 1, worker_id = $3, lease = $5, progress = null,
             started_at = statement_timestamp(), updated_at = statement_timestamp()
         where ctid = any(array(select ctid from ready))
-        returning id, task_type, payload, attempt, retry_count, timeout_secs, request_id, created_by, priority, run_at,
+        returning id, task_type,
+            case when pg_column_size(payload) <= 4096 and pg_column_compression(payload) is null then payload end, attempt, retry_count, timeout_secs, request_id, created_by, priority, run_at,
             retry_count + 1 >= max_attempts or crashes >= 2"
         )
     };
@@ -57,7 +57,7 @@ macro_rules! claim_tasks {
 type Columns = (
     SqlUuid,
     Text,
-    Jsonb,
+    Nullable<Json>,
     Integer,
     Integer,
     Integer,
@@ -101,7 +101,7 @@ pub struct Whence {
 struct Row {
     id: Uuid,
     task_type: String,
-    payload: Value,
+    payload: Option<Stored>,
     attempt: i32,
     retry_count: i32,
     timeout_secs: i32,
@@ -208,7 +208,7 @@ impl Row {
             lease,
             worker_id,
             task_type: self.task_type,
-            payload: self.payload,
+            payload: self.payload.and_then(|payload| payload.read().ok()),
             attempt: self.attempt,
             retry_count: self.retry_count,
             timeout: Duration::from_secs(u64::try_from(self.timeout_secs).unwrap_or(0)),

@@ -4,14 +4,17 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{
-    Array, Double, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
+    Array, Double, Integer, Json, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
 use super::row::{TaskColumns, TaskRow, status, task_columns};
 use crate::{
-    db::statement::{Fixed, Statement},
+    db::{
+        json::Written,
+        statement::{Fixed, Statement},
+    },
     domain::{
         Error, Result, TaskId,
         task::{Enqueued, NewTask, Task, When},
@@ -60,7 +63,7 @@ type Columns = (
     Array<SqlUuid>,
     Array<Text>,
     Array<Text>,
-    Array<Jsonb>,
+    Array<Json>,
     Array<SmallInt>,
     Array<Nullable<Timestamptz>>,
     Array<Nullable<Double>>,
@@ -148,7 +151,7 @@ async fn add(
         column(&tasks, |task| task.id.0),
         column(&tasks, |task| task.task_type.as_str()),
         column(&tasks, |task| task.queue.as_str()),
-        column(&tasks, |task| &task.payload),
+        column(&tasks, |task| Written(&task.payload)),
         column(&tasks, |task| task.priority),
         column(&tasks, |task| if let When::At(at) = task.when { Some(at) } else { None }),
         column(&tasks, |task| if let When::After(secs) = task.when { Some(secs) } else { None }),

@@ -4,13 +4,12 @@ use chrono::{DateTime, Utc};
 use diesel::{
     Selectable,
     deserialize::Queryable,
-    sql_types::{Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid},
+    sql_types::{Integer, Json, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid},
 };
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
-    db::schema::tasks,
+    db::{json::Stored, schema::tasks},
     domain::{
         Error, Result, TaskId, UserId,
         task::{Status, Task},
@@ -31,7 +30,7 @@ pub(super) type TaskColumns = (
     SqlUuid,
     Text,
     Text,
-    Jsonb,
+    Json,
     Text,
     SmallInt,
     Timestamptz,
@@ -55,7 +54,7 @@ pub(super) struct TaskRow {
     id: Uuid,
     task_type: String,
     queue: String,
-    payload: Value,
+    payload: Stored,
     status: String,
     priority: i16,
     run_at: DateTime<Utc>,
@@ -63,8 +62,8 @@ pub(super) struct TaskRow {
     max_attempts: i32,
     retry_count: i32,
     last_error: Option<String>,
-    progress: Option<Value>,
-    result: Option<Value>,
+    progress: Option<Stored>,
+    result: Option<Stored>,
     unique_key: Option<String>,
     created_by: Option<Uuid>,
     created_at: DateTime<Utc>,
@@ -86,7 +85,7 @@ impl TryFrom<TaskRow> for Task {
             id: TaskId(row.id),
             task_type: row.task_type,
             queue: row.queue,
-            payload: row.payload,
+            payload: row.payload.read()?,
             status: status(&row.status)?,
             priority: row.priority,
             run_at: row.run_at,
@@ -94,8 +93,8 @@ impl TryFrom<TaskRow> for Task {
             max_attempts: row.max_attempts,
             retry_count: row.retry_count,
             last_error: row.last_error,
-            progress: row.progress,
-            result: row.result,
+            progress: row.progress.map(Stored::read).transpose()?,
+            result: row.result.map(Stored::read).transpose()?,
             unique_key: row.unique_key,
             created_by: row.created_by.map(UserId),
             created_at: row.created_at,

@@ -4,8 +4,14 @@ use std::marker::PhantomData;
 
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{Error as _, MapAccess, Unexpected, Visitor, value::MapAccessDeserializer},
 };
+use serde_json::value::RawValue;
+
+use crate::domain::{JsonText, json::Flaw};
+
+/// How the words for a [`Flaw`] begin, for [`super::read`] to know them.
+pub(super) const FLAW: &str = "flaw: ";
 
 /// A field that is absent (`None`), null (`Some(None)`) or has a value.
 ///
@@ -23,6 +29,18 @@ pub fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 /// Those of the value.
 pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
+}
+
+/// A JSON object of any form, kept as text; it may be absent, and may not be null.
+///
+/// # Errors
+/// For another type than an object, and for every [`Flaw`].
+pub fn payload<'de, D: Deserializer<'de>>(from: D) -> Result<Option<JsonText>, D::Error> {
+    let raw = Box::<RawValue>::deserialize(from)?;
+    JsonText::object_of(&raw).map(Some).map_err(|flaw| match flaw {
+        Flaw::NotAnObject => D::Error::invalid_type(Unexpected::Other("another type"), &"an object"),
+        flaw => D::Error::custom(format_args!("{FLAW}{flaw}")),
+    })
 }
 
 /// An object below the first level of a body: serde alone would take an array of its values too.

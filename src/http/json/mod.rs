@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use utoipa::PartialSchema;
 
 pub use self::{
-    fields::{Object, nullable, present},
+    fields::{Object, nullable, payload, present},
     optional::OptionalJson,
 };
 

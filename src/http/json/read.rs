@@ -6,7 +6,7 @@ use utoipa::{
     openapi::{RefOr, Schema},
 };
 
-use super::malformed;
+use super::{fields::FLAW, malformed};
 use crate::{
     domain::{Error, Violation},
     http::problem::Problem,
@@ -49,6 +49,11 @@ fn explain<T: DeserializeOwned + PartialSchema>(raw: &[u8]) -> Problem {
     let schema = T::schema();
     let at = pointer(error.path(), &schema);
     let why = error.inner().to_string();
+    if let Some(flaw) = why.strip_prefix(FLAW) {
+        // serde_json adds the line and the column.
+        let flaw = flaw.split(" at line ").next().unwrap_or_default();
+        return malformed(format!("{}: {flaw}.", capitalised(&place(&at))));
+    }
     if why.starts_with("missing field") {
         let missing = quoted(&why).unwrap_or_default();
         return required(&at, missing, &schema, raw);

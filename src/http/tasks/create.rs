@@ -2,14 +2,13 @@
 
 use actix_web::HttpResponse;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{Dispatcher, Gate};
 use crate::{
     actors::dispatcher::{EnqueueOnce, EnqueueTask, EnqueueTasks, Intake, Replayable, Told},
     domain::{
-        Action, Error, Result, Violation,
+        Action, Error, JsonText, Result, Violation,
         idempotency::Answer,
         task::{Enqueued, NewTask, Task},
         task_request::{MAX_BATCH, TaskRequest},
@@ -35,9 +34,9 @@ pub(in crate::http) struct TaskCreation {
     #[schema(example = "noop")]
     task_type: String,
     /// What the task is told; fits the schema of its type. `{}` without it.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default, deserialize_with = "json::payload")]
     #[schema(value_type = Option<Object>)]
-    payload: Option<Map<String, Value>>,
+    payload: Option<JsonText>,
     /// Which workers run it: 1 to 64 of a-z, 0-9, `_`, `.` and `-`.
     #[serde(default, deserialize_with = "json::present")]
     #[schema(example = "default")]

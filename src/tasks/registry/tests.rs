@@ -40,7 +40,7 @@ impl TaskType for Parcel {
 
 fn refusals(payload: Value) -> Vec<(String, &'static str)> {
     let registry = Registry::builtin().with::<Parcel>();
-    let violations = registry.check("parcel", &payload).err().unwrap_or_default();
+    let violations = registry.check("parcel", &payload.into()).err().unwrap_or_default();
     violations.into_iter().map(|violation| (violation.field.into_owned(), violation.code)).collect()
 }
 
@@ -85,14 +85,14 @@ fn nul_is_refused_wherever_it_hides() {
 
 #[test]
 fn an_unknown_type_is_told() {
-    let violations = Registry::builtin().check("nope", &json!({})).unwrap_err();
+    let violations = Registry::builtin().check("nope", &json!({}).into()).unwrap_err();
     assert_eq!((violations[0].field.as_ref(), violations[0].code), ("/task_type", "unknown_task_type"));
 }
 
 #[test]
 fn what_is_wrong_is_told_without_repeating_it() {
     let registry = Registry::builtin().with::<Parcel>();
-    let violations = registry.check("parcel", &json!({"to": ["hunter2"], "hunter3": 1})).unwrap_err();
+    let violations = registry.check("parcel", &json!({"to": ["hunter2"], "hunter3": 1}).into()).unwrap_err();
     assert!(violations.iter().all(|violation| !violation.message.contains("hunter")));
 }
 

@@ -9,14 +9,14 @@ use std::{
 use chrono::{DateTime, SecondsFormat, Utc};
 use reqwest::{Response, StatusCode, Url, header};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use url::Host;
 
 use super::{Webhooks, addresses, signature::sign};
 use crate::{
-    domain::{TaskId, Violation},
+    domain::{Error, JsonText, TaskId, Violation},
     tasks::{Context, Outcome, RetryPolicy, Stop, TaskType},
 };
 
@@ -38,7 +38,17 @@ pub struct WebhookDeliver {
     #[schemars(regex(pattern = "^[A-Za-z0-9_.-]{1,100}$"))]
     event: String,
     /// More about it.
-    data: Value,
+    #[schemars(with = "Value")]
+    data: JsonText,
+}
+
+/// What is sent, with the digits of `data` as they came.
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    event: &'a str,
+    timestamp: &'a str,
+    data: &'a JsonText,
 }
 
 impl TaskType for WebhookDeliver {
@@ -110,12 +120,12 @@ fn private() -> Stop {
 
 impl Webhooks {
     /// The answer, if it means success.
-    async fn send(&self, url: Url, id: TaskId, event: &str, data: &Value) -> Result<Response, Stop> {
+    async fn send(&self, url: Url, id: TaskId, event: &str, data: &JsonText) -> Result<Response, Stop> {
         // The same for every attempt at it.
         let made = id.0.get_timestamp().map_or((0, 0), |timestamp| timestamp.to_unix());
         let made = DateTime::from_timestamp(made.0.cast_signed(), made.1).unwrap_or_default();
         let made = made.to_rfc3339_opts(SecondsFormat::Millis, true);
-        let body = json!({ "type": event, "timestamp": made, "data": data }).to_string();
+        let body = serde_json::to_string(&Body { event, timestamp: &made, data }).map_err(Error::internal)?;
         let (id, now) = (id.to_string(), Utc::now().timestamp());
         let signature = sign(&self.key, &id, now, &body)?;
         let request = self

@@ -73,7 +73,7 @@ impl Office {
                     Arc::clone(&services),
                     watch::channel(None).0,
                 );
-                let run = Registry::builtin().start(&order.task_type, order.payload.clone(), context);
+                let run = Registry::builtin().start(&order.task_type, &order.payload.clone().into(), context);
                 run.await.unwrap();
             }
         }

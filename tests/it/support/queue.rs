@@ -14,7 +14,7 @@ use starter::{
     },
     db::{self, Limits},
     domain::{
-        TaskId,
+        JsonText, TaskId,
         task::{NewTask, When},
     },
     tasks::Registry,
@@ -64,7 +64,7 @@ pub(crate) fn noop() -> NewTask {
         id: TaskId::new(),
         task_type: "noop".into(),
         queue: "default".into(),
-        payload: serde_json::json!({}),
+        payload: JsonText::empty_object(),
         priority: 0,
         when: When::Now,
         max_attempts: 3,

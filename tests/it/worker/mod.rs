@@ -9,6 +9,7 @@ mod life;
 mod mail_tls;
 mod model;
 mod outside;
+mod payloads;
 mod plans;
 mod receivers;
 mod strays;

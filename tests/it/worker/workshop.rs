@@ -70,7 +70,7 @@ pub(crate) fn task(task_type: &str, payload: Value) -> NewTask {
         id: TaskId::new(),
         task_type: task_type.into(),
         queue: "default".into(),
-        payload,
+        payload: payload.into(),
         priority: 0,
         when: When::Now,
         max_attempts: 3,

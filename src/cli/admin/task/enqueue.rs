@@ -1,13 +1,12 @@
 //! `starter admin task enqueue`.
 
 use clap::Args;
-use serde_json::{Map, Value};
 
 use super::table;
 use crate::{
     actors::dispatcher::{Intake, acts},
     cli::{Failure, Outcome, admin::desk::Desk},
-    domain::{Error, audit::Actor, task_request::TaskRequest},
+    domain::{Error, JsonText, audit::Actor, task_request::TaskRequest},
     tasks::Registry,
 };
 
@@ -42,8 +41,8 @@ pub(in crate::cli::admin) struct Wanted {
 }
 
 pub(super) async fn run(wanted: Wanted, desk: &Desk) -> Outcome {
-    let payload: Map<String, Value> = serde_json::from_str(&wanted.payload)
-        .map_err(|_| Failure::Usage("--payload is not a JSON object".to_owned()))?;
+    let payload = JsonText::object(&wanted.payload)
+        .map_err(|flaw| Failure::Usage(format!("--payload is not a JSON object that can be used: {flaw}")))?;
     let request = TaskRequest {
         task_type: wanted.task_type,
         payload: Some(payload),
@@ -55,7 +54,10 @@ pub(super) async fn run(wanted: Wanted, desk: &Desk) -> Outcome {
         unique_key: wanted.unique_key,
         timeout_secs: wanted.timeout_secs,
     };
-    let task = Intake::new(Registry::builtin()).admit(request, None, None).map_err(Error::Invalid)?;
+    let task = Intake::new(Registry::builtin())
+        .with_payload_limit(desk.payload_limit())
+        .admit(request, None, None)
+        .map_err(Error::Invalid)?;
     let tasks = acts::enqueue_task(&mut *desk.connection().await?, &Actor::cli(), task).await?;
     desk.output.data(&tasks, |tasks| table(tasks))
 }

@@ -12,7 +12,7 @@ use crate::{
     },
     db,
     domain::{
-        Error, Reach, TaskId,
+        Error, JsonText, Reach, TaskId,
         task::{AttemptRecord, Status, Task},
         task_request::TaskFilter,
         task_stats::{Count, Percentiles, Recent, Stats, Throughput, Unserved},
@@ -90,7 +90,7 @@ pub(super) async fn one(wanted: Which, desk: &Desk) -> Outcome {
 }
 
 fn fields(task: &Task) -> Table {
-    let json = |value: &Option<serde_json::Value>| or_dash(value.as_ref());
+    let json = |value: &Option<JsonText>| or_dash(value.as_ref());
     Table::new(["field", "value"]).rows(
         [
             ("payload", task.payload.to_string()),
