@@ -98,6 +98,11 @@ impl Feed {
         self.0.rhythm().heard.is_some_and(|heard| heard.elapsed() < LIVE)
     }
 
+    /// As [`Self::is_live`]; `None` while none has come back yet.
+    pub fn liveness(&self) -> Option<bool> {
+        self.0.rhythm().heard.map(|heard| heard.elapsed() < LIVE)
+    }
+
     /// Forgets it in this process, at once.
     pub(super) fn forget(&self, what: Forget) {
         self.0.forget(what);

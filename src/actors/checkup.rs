@@ -20,6 +20,8 @@ use crate::domain::{Error, Result};
 
 /// The database has this long to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The change feed counts once it has proven itself, or after this long: a process that has just started is not degraded.
+const FEED_GRACE: Duration = Duration::from_secs(10);
 const ONE_LOOK: Limits = Limits { statements: 1, items: 1, waiting: 1 };
 
 /// Asks the database how many migrations it lacks.
@@ -75,7 +77,7 @@ impl Health {
 pub struct Checkup {
     started: Instant,
     database: Coalesce<DatabaseLook>,
-    feed_is_live: Arc<dyn Fn() -> bool + Send + Sync>,
+    feed_is_live: Arc<dyn Fn() -> Option<bool> + Send + Sync>,
 }
 
 impl fmt::Debug for Checkup {
@@ -85,10 +87,11 @@ impl fmt::Debug for Checkup {
 }
 
 impl Checkup {
-    /// `pending_migrations` asks the database, through a pool that slow requests cannot exhaust.
+    /// `pending_migrations` asks the database, through a pool that slow requests cannot exhaust. `feed_is_live` is `None`
+    /// until the feed was live for the first time.
     pub fn new(
         pending_migrations: PendingMigrations,
-        feed_is_live: impl Fn() -> bool + Send + Sync + 'static,
+        feed_is_live: impl Fn() -> Option<bool> + Send + Sync + 'static,
     ) -> Self {
         Self {
             started: Instant::now(),
@@ -106,7 +109,9 @@ impl Checkup {
                 Ok(_) => (Condition::Ok, Condition::Down),
                 Err(_) => (Condition::Down, Condition::Down),
             };
-            let change_feed = if (this.feed_is_live)() { Condition::Ok } else { Condition::Degraded };
+            let young = this.started.elapsed() < FEED_GRACE;
+            let feed_is_live = (this.feed_is_live)().unwrap_or(young);
+            let change_feed = if feed_is_live { Condition::Ok } else { Condition::Degraded };
             let checks = Checks { database, migrations, change_feed, actors };
             let status = database.max(migrations).max(change_feed).max(actors);
             let uptime_secs = this.started.elapsed().as_secs();

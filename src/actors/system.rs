@@ -217,7 +217,7 @@ impl Stage<'_> {
             let pool = asked.clone();
             Box::pin(async move { health::pending_migrations(&mut *pool.get().await?).await })
         };
-        let checkup = Checkup::new(Box::new(pending), move || feed.is_live());
+        let checkup = Checkup::new(Box::new(pending), move || feed.liveness());
         let roster: Roster = Arc::new(self.roster);
         let reach = Reach { name: "Watchdog", capacity: CAPACITY, patience: MARGIN };
         let guard = Thread::start("guard", runtime);

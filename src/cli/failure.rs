@@ -2,7 +2,7 @@
 
 use std::{io::Write, process::ExitCode};
 
-use crate::{config, domain};
+use crate::{config, domain, telemetry};
 
 /// What a command gives back.
 pub type Outcome<T = ()> = Result<T, Failure>;
@@ -21,20 +21,26 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Says on standard error what went wrong.
-    pub(super) fn report(&self) -> ExitCode {
-        let mut stderr = std::io::stderr().lock();
-        // Nobody is left to tell if standard error is closed.
-        let _ = match self {
-            Self::Config(invalid) => writeln!(stderr, "{invalid}"),
-            Self::Usage(why) | Self::Failed(why) => writeln!(stderr, "error: {why}"),
-            Self::Told => Ok(()),
+    /// Says on standard error what went wrong, as JSON when the logs are.
+    pub(super) fn report(&self, json: bool) -> ExitCode {
+        let problems = match self {
+            Self::Config(invalid) => invalid.0.iter().map(ToString::to_string).collect(),
+            Self::Usage(why) | Self::Failed(why) => vec![why.clone()],
+            Self::Told => Vec::new(),
         };
+        problems.iter().flat_map(|problem| problem.lines()).for_each(|line| say(line, json));
         ExitCode::from(match self {
             Self::Config(_) | Self::Usage(_) => 2,
             Self::Failed(_) | Self::Told => 1,
         })
     }
+}
+
+/// Writes one error on standard error.
+pub(super) fn say(error: &str, json: bool) {
+    let line = if json { telemetry::json_error(error) } else { format!("error: {error}") };
+    // Nobody is left to tell if standard error is closed.
+    let _closed = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 impl From<config::Invalid> for Failure {

@@ -10,7 +10,7 @@ use crate::config::{Config, Overrides};
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Configuration, over the environment")]
 pub struct CommonFlags {
-    /// PostgreSQL URL. Other users of this machine can read it in the list of processes: mind the password
+    /// PostgreSQL URL (visible to others in `ps`: keep passwords in the environment)
     #[arg(long, value_name = "URL", global = true)]
     pub database_url: Option<String>,
     /// How logs are written: text or json
@@ -52,6 +52,12 @@ pub struct WorkerFlags {
     /// Queues to take tasks from, separated by commas
     #[arg(long, value_name = "NAMES")]
     pub queues: Option<String>,
+}
+
+/// For a worker alone: with a server beside it, that one answers.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Configuration, over the environment")]
+pub struct HealthFlags {
     /// Port for health and metrics
     #[arg(long, value_name = "PORT")]
     pub health_port: Option<String>,
@@ -69,6 +75,9 @@ pub struct Flags {
     /// For what runs tasks.
     #[command(flatten)]
     pub worker: WorkerFlags,
+    /// For a worker alone.
+    #[arg(skip)]
+    pub health: HealthFlags,
 }
 
 impl Flags {
@@ -81,9 +90,20 @@ impl Flags {
         Ok(Config::load(&self.overrides())?)
     }
 
+    /// As [`Self::load`], for a command that is no service: it logs from `warn` up, unless somebody chose a filter.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn load_quiet(&self) -> Outcome<Config> {
+        let mut config = self.load()?;
+        config.quiet();
+        Ok(config)
+    }
+
     /// The flags as the configuration takes them.
     pub fn overrides(&self) -> Overrides {
-        let Self { common, server, worker } = self;
+        let Self { common, server, worker, health } = self;
         Overrides::default()
             .with("--database-url", "STARTER__DATABASE__URL", common.database_url.as_ref())
             .with("--log-format", "STARTER__TELEMETRY__LOG_FORMAT", common.log_format.as_ref())
@@ -95,7 +115,7 @@ impl Flags {
             .with("--public-url", "STARTER__SERVER__PUBLIC_URL", server.public_url.as_ref())
             .with("--concurrency", "STARTER__WORKER__CONCURRENCY", worker.concurrency.as_ref())
             .with("--queues", "STARTER__WORKER__QUEUES", worker.queues.as_ref())
-            .with("--health-port", "STARTER__WORKER__HEALTH_PORT", worker.health_port.as_ref())
+            .with("--health-port", "STARTER__WORKER__HEALTH_PORT", health.health_port.as_ref())
     }
 }
 

@@ -15,12 +15,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Arguments {
     /// Server to ask, by default the one that the configuration describes. Without a path, /health is asked
     #[arg(long)]
-    url: Option<Url>,
+    url: Option<String>,
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Outcome {
     let mut url = match &arguments.url {
-        Some(url) => url.clone(),
+        Some(url) => parsed(url)?,
         None => configured(&Flags::from(CommonFlags::default()).load()?.server)?,
     };
     if url.path() == "/" {
@@ -28,11 +28,27 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Outcome {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let asked = format!("{}{}", url.origin().ascii_serialization(), url.path());
-    let (fine, answer) = runtime
-        .block_on(ask(url))
-        .map_err(|error| Failure::Failed(format!("{asked}: {}", with_causes(&error.without_url()))))?;
+    let (fine, answer) = runtime.block_on(ask(url)).map_err(|error| refused(&asked, error))?;
     output.text(&answer)?;
     if fine { Ok(()) } else { Err(Failure::Told) }
+}
+
+fn parsed(text: &str) -> Outcome<Url> {
+    let wrong = |why: &str| Failure::Usage(format!("--url {text}: {why}"));
+    if !["http://", "https://"].iter().any(|scheme| text.starts_with(scheme)) {
+        return Err(wrong("begin with http:// or https://"));
+    }
+    Url::parse(text).map_err(|error| wrong(&error.to_string()))
+}
+
+fn refused(asked: &str, error: reqwest::Error) -> Failure {
+    let text = with_causes(&error);
+    let nobody = error.is_connect() && text.contains("Connection refused");
+    let error = error.without_url();
+    Failure::Failed(match nobody {
+        true => format!("nothing listens at {}", asked.trim_end_matches("/health")),
+        false => format!("{asked}: {}", with_causes(&error)),
+    })
 }
 
 async fn ask(url: Url) -> reqwest::Result<(bool, String)> {

@@ -3,7 +3,10 @@
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::{CommonFlags, Failure, Flags, Outcome, Output, Table, database};
+use super::{
+    CommonFlags, Failure, Flags, Outcome, Output, Table,
+    database::{self, Absent},
+};
 use crate::{
     db::{Target, migrate},
     domain, telemetry,
@@ -30,10 +33,12 @@ struct Row {
 pub(super) fn run(command: Command, output: &Output) -> Outcome {
     let (Command::Run(flags) | Command::Revert(flags) | Command::Redo(flags) | Command::Status(flags)) =
         &command;
-    let config = Flags::from(flags.clone()).load()?;
+    let config = Flags::from(flags.clone()).load_quiet()?;
     telemetry::init(&config.telemetry).map_err(|error| Failure::Failed(error.to_string()))?;
-    let rows =
-        database::with(&config.database, async |database| Ok(rows(&command, &database.direct).await?))?;
+    let absent = if matches!(command, Command::Run(_)) { Absent::Make } else { Absent::Refuse };
+    let rows = database::with(&config.database, absent, async |database| {
+        Ok(rows(&command, &database.direct).await?)
+    })?;
     output.data(&rows, |rows| {
         Table::new(["migration", "state"]).rows(rows, |row| [row.migration.clone(), row.state.to_owned()])
     })

@@ -13,6 +13,7 @@ mod openapi;
 mod output;
 mod serve;
 mod shell;
+mod signals;
 
 use std::process::ExitCode;
 
@@ -20,7 +21,7 @@ use clap::{Parser, Subcommand};
 use serve::Mode;
 
 pub use failure::{Failure, Outcome};
-pub use flags::{CommonFlags, Flags, ServerFlags, WorkerFlags};
+pub use flags::{CommonFlags, Flags, HealthFlags, ServerFlags, WorkerFlags};
 pub use output::{Output, Table};
 
 /// The foundation of a production web service: accounts, sessions, API keys and a durable task queue.
@@ -30,7 +31,7 @@ pub use output::{Output, Table};
 Configuration: default, then .env, then STARTER__SECTION__KEY, then flag; `starter config show` tells.
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.")]
 pub struct Cli {
-    /// Print results as JSON instead of tables
+    /// Print results as JSON instead of tables, where a command prints any
     #[arg(long, global = true)]
     json: bool,
 
@@ -55,6 +56,8 @@ enum Command {
         common: CommonFlags,
         #[command(flatten)]
         worker: WorkerFlags,
+        #[command(flatten)]
+        health: HealthFlags,
     },
     /// Manage users, sessions, API keys, on the database directly
     Admin(admin::Arguments),
@@ -85,8 +88,8 @@ impl Cli {
             Command::Server { common, server } => {
                 serve::run(Mode::Server, &Flags { common, server, ..Flags::default() })
             }
-            Command::Worker { common, worker } => {
-                serve::run(Mode::Worker, &Flags { common, worker, ..Flags::default() })
+            Command::Worker { common, worker, health } => {
+                serve::run(Mode::Worker, &Flags { common, worker, health, ..Flags::default() })
             }
             Command::Admin(arguments) => admin::run(arguments, &output),
             Command::Migrate(command) => migrate::run(command, &output),
@@ -101,9 +104,44 @@ impl Cli {
 
 /// Does what the command line says. Wrong usage ends the process here, with exit code 2.
 pub fn run() -> ExitCode {
-    match Cli::parse().run() {
+    let json = logs_as_json();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => return answer_of_clap(&answer, json),
+    };
+    match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(json),
+    }
+}
+
+/// Whether somebody asked for logs in JSON. Looked for here too, because a configuration that does not hold, and a
+/// command line that makes no sense, have to be reported in that form.
+fn logs_as_json() -> bool {
+    const FLAG: &str = "--log-format";
+    let mut arguments = std::env::args_os().filter_map(|argument| argument.into_string().ok());
+    let flag = arguments.find_map(|argument| match argument.strip_prefix(FLAG) {
+        Some("") => Some(None),
+        Some(value) => value.strip_prefix('=').map(|value| Some(value.to_owned())),
+        None => None,
+    });
+    let flag = flag.map(|value| value.or_else(|| arguments.next()).unwrap_or_default());
+    crate::config::logs_as_json(flag.as_deref())
+}
+
+/// Help and versions are results, everything else is wrong usage.
+fn answer_of_clap(answer: &clap::Error, json: bool) -> ExitCode {
+    if answer.use_stderr() && json {
+        let text = answer.render().to_string();
+        let text = text.trim().trim_start_matches("error: ");
+        failure::say(&text.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" "), json);
+        return ExitCode::from(2);
+    }
+    match answer.print() {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe && !answer.use_stderr() => {
+            Failure::Failed(format!("cannot write to standard output: {error}")).report(json)
+        }
+        _ => ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2)),
     }
 }
 

@@ -5,6 +5,9 @@ use clap_complete::Shell;
 
 use super::{Cli, Failure, Outcome, Output};
 
+/// Of the manual: change it with the version.
+const DATE: &str = "2026-11-27";
+
 pub(super) fn completions(shell: Shell, output: &Output) -> Outcome {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "starter", &mut script);
@@ -21,7 +24,7 @@ pub(super) fn man(output: &Output) -> Outcome {
 }
 
 fn append(command: &clap::Command, pages: &mut Vec<u8>) -> std::io::Result<()> {
-    clap_mangen::Man::new(command.clone()).render(pages)?;
+    clap_mangen::Man::new(command.clone()).date(DATE).render(pages)?;
     let commands = command.get_subcommands().filter(|command| command.get_name() != "help");
     for command in commands.filter(|command| !command.is_hide_set()) {
         append(command, pages)?;

@@ -98,6 +98,11 @@ impl Database {
         self.auto_migrate.unwrap_or_else(|| self.embedded())
     }
 
+    /// MIN_CONNECTIONS, or as many of its default as MAX_CONNECTIONS allows.
+    pub fn min_connections(&self) -> u32 {
+        self.min_connections.min(self.max_connections)
+    }
+
     /// The URL, or one made of the parts; `None` for the embedded cluster, which knows its own.
     pub fn connection_url(&self) -> Option<SecretString> {
         match &self.url {
@@ -156,7 +161,8 @@ impl Check for Database {
                 "only together with a URL or its parts: the embedded cluster has no pooler",
             );
         }
-        if self.min_connections > self.max_connections {
+        let min_is_set = problems.is_set("STARTER__DATABASE__MIN_CONNECTIONS");
+        if min_is_set && self.min_connections > self.max_connections {
             problems.contradiction(
                 &["STARTER__DATABASE__MIN_CONNECTIONS", "STARTER__DATABASE__MAX_CONNECTIONS"],
                 "more than STARTER__DATABASE__MAX_CONNECTIONS",

@@ -1,10 +1,14 @@
 //! Where values come from, and which one wins.
 
-use std::{collections::BTreeMap, env, ffi::OsString, fs, path::Path};
+use std::{collections::BTreeMap, env, ffi::OsString, fs, io::Read as _, path::Path};
 
 use super::{Config, Key, problem::Problem};
 
 const PREFIX: &str = "STARTER__";
+/// What is no prefix of a key, and yet surely meant for this program.
+const ALMOST: &str = "STARTER_";
+/// What some editors put at the beginning of a file.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// Other names for keys, used when the key itself is not set. The first is what the diesel CLI
 /// reads, the second what people expect of a program that uses `env_logger`.
@@ -68,9 +72,19 @@ impl Layers {
     }
 
     fn lay(&mut self, variable: String, value: String, source: &str) {
+        // As if it were not there: it must not hide what a layer below says. Its name may be wrong all the same.
+        if value.is_empty() && self.values.contains_key(&variable) {
+            return;
+        }
         if variable.starts_with(PREFIX) || ALIASES.iter().any(|(alias, _)| *alias == variable) {
             self.sources.insert(variable.clone(), source.to_owned());
             self.values.insert(variable, value);
+        } else if variable.starts_with(ALMOST) {
+            self.problem(
+                &variable,
+                "unknown variable",
+                format!("all names begin with {PREFIX}, with two underscores"),
+            );
         }
     }
 
@@ -89,6 +103,9 @@ impl Layers {
             Err(error) if error.not_found() => return,
             Err(_) => return self.problem(".env", "cannot be read", "a readable file in UTF-8, or none"),
         };
+        if starts_with_mark(path) {
+            return self.problem(".env", "begins with a byte order mark", "a file in UTF-8 without one");
+        }
         let mut last = "the beginning".to_owned();
         for entry in entries {
             match entry {
@@ -157,6 +174,11 @@ impl Layers {
                 continue;
             }
             match fs::read_to_string(&path).map(|text| text.trim_end_matches(['\r', '\n']).to_owned()) {
+                Ok(secret) if secret.starts_with(BYTE_ORDER_MARK) => self.problem(
+                    &variable,
+                    "the file begins with a byte order mark",
+                    "a file in UTF-8 without one",
+                ),
                 Ok(secret) if secret.is_empty() => {
                     self.problem(&variable, "names an empty file", "the secret in a file")
                 }
@@ -203,6 +225,12 @@ impl Layers {
             }
         }
     }
+}
+
+fn starts_with_mark(path: &Path) -> bool {
+    let mut start = [0; BYTE_ORDER_MARK.len_utf8()];
+    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && start.starts_with(BYTE_ORDER_MARK.encode_utf8(&mut [0; 4]).as_bytes())
 }
 
 fn database_key(part: &str) -> String {

@@ -145,6 +145,18 @@ impl Config {
         entries.map(|(key, value)| Entry { source: source(&key), key, value }).collect()
     }
 
+    /// Leaves out of the log what is no warning, unless somebody chose a filter: for commands that end with a result.
+    pub fn quiet(&mut self) {
+        if self.source("STARTER__TELEMETRY__LOG_FILTER").is_none() {
+            "warn".clone_into(&mut self.telemetry.log_filter);
+        }
+    }
+
+    /// Where the value of a variable came from; `None` for a default.
+    pub fn source(&self, variable: &str) -> Option<&str> {
+        self.sources.get(variable).map(String::as_str)
+    }
+
     /// What one section cannot know of another.
     fn check_across(&self, problems: &mut Problems<'_>) {
         self.initial_admin.check_account(&self.auth, problems);
@@ -156,6 +168,7 @@ impl Config {
             let url = self.server.public_url(self.server.port);
             self.server.public_url = url.try_into().ok();
         }
+        self.database.min_connections = self.database.min_connections();
         self.database.auto_migrate = Some(self.database.auto_migrate());
         self.telemetry.log_format = Some(self.telemetry.log_format());
     }
@@ -190,6 +203,14 @@ impl fmt::Debug for Config {
             .entries(self.entries().into_iter().map(|entry| (entry.key.variable, entry.value)))
             .finish()
     }
+}
+
+/// Whether LOG_FORMAT is `json`: by `flag`, the environment or `.env`. For errors that end the process before its
+/// configuration is known to hold.
+pub fn logs_as_json(flag: Option<&str>) -> bool {
+    const VARIABLE: &str = "STARTER__TELEMETRY__LOG_FORMAT";
+    let said = || Layers::of_process(&Overrides::default()).values.get(VARIABLE).cloned();
+    flag.map(str::to_owned).or_else(said).as_deref() == Some("json")
 }
 
 /// Number of cores that this process may use.

@@ -49,6 +49,11 @@ impl<'a> Problems<'a> {
         Self { found, sources }
     }
 
+    /// Whether somebody set `variable`.
+    pub(super) fn is_set(&self, variable: &str) -> bool {
+        self.sources.contains_key(variable)
+    }
+
     /// `variable` is wrong.
     pub(super) fn add(&mut self, variable: &str, wrong: impl fmt::Display, allowed: impl Into<String>) {
         let wrong = match self.sources.get(variable).map(String::as_str) {

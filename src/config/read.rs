@@ -31,5 +31,14 @@ pub(super) fn section<S: Section>(values: &BTreeMap<String, String>, problems: &
 /// envy's message up to where it quotes the value, which may be a secret in the wrong place.
 fn without_value(error: &envy::Error) -> String {
     let message = error.to_string();
-    message.split(" while parsing value").next().unwrap_or_default().to_owned()
+    match message.split(" while parsing value").next().unwrap_or_default() {
+        // What Rust says of its own types.
+        "invalid digit found in string" | "cannot parse integer from empty string" => {
+            "not a whole number".to_owned()
+        }
+        "number too large to fit in target type" => "too large".to_owned(),
+        "number too small to fit in target type" => "too small".to_owned(),
+        "provided string was not `true` or `false`" => "neither true nor false".to_owned(),
+        other => other.to_owned(),
+    }
 }

@@ -58,10 +58,10 @@ fn all_problems_are_told_at_once_also_those_of_one_section() {
     let starts = [
         "STARTER__SERVER__PROT: unknown variable; STARTER__SERVER__… has HOST, PORT, ",
         "STARTER__SERVR__PORT: unknown section; there are SERVER, DATABASE, ",
-        "STARTER__SERVER__PORT: invalid digit found in string; a whole number from 0 to 65535",
-        "STARTER__SERVER__REQUEST_TIMEOUT_SECS: invalid digit found in string; a whole number from 1 to 3600",
+        "STARTER__SERVER__PORT: not a whole number; a whole number from 0 to 65535",
+        "STARTER__SERVER__REQUEST_TIMEOUT_SECS: not a whole number; a whole number from 1 to 3600",
         "STARTER__SERVER__WORKERS: out of range; a whole number from 1 to 1024",
-        "STARTER__AUTH__CACHE: provided string was not `true` or `false`; true or false",
+        "STARTER__AUTH__CACHE: neither true nor false; true or false",
         "STARTER__DATABASE__MIN_CONNECTIONS: more than STARTER__DATABASE__MAX_CONNECTIONS; at most ",
     ];
     for start in starts {

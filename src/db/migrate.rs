@@ -44,7 +44,14 @@ type Connection = AsyncConnectionWrapper<AsyncPgConnection>;
 pub async fn run(target: &Target) -> Result<Vec<String>> {
     locked(target, |connection| {
         let pending = connection.pending_migrations(MIGRATIONS).map_err(failed)?;
-        pending.iter().map(|migration| apply(connection, migration.as_ref())).collect()
+        let run: Result<Vec<_>> =
+            pending.iter().map(|migration| apply(connection, migration.as_ref())).collect();
+
+        let run = run?;
+        if !run.is_empty() {
+            log::info!(count = run.len(); "migrations run");
+        }
+        Ok(run)
     })
     .await
 }
@@ -101,8 +108,10 @@ pub(super) fn versions() -> Result<Vec<String>> {
 }
 
 fn apply(connection: &mut Connection, migration: &dyn Migration<Pg>) -> Result<String> {
-    log::info!(migration:% = migration.name(); "running");
-    connection.run_migration(migration).map_err(failed)?;
+    log::debug!(migration:% = migration.name(); "running");
+    connection.run_migration(migration).map_err(failed).inspect_err(|_| {
+        log::error!(migration:% = migration.name(); "migrations: failed to run one");
+    })?;
     Ok(name(migration))
 }
 

@@ -4,7 +4,7 @@
 //! The path itself may hold a secret that somebody pasted there, so it is logged at `debug` only, and only where no route
 //! explains the answer.
 
-use std::{fmt, time::Instant};
+use std::time::Instant;
 
 use actix_web::{
     dev::ServiceRequest,
@@ -50,7 +50,7 @@ impl Visit {
             method:% = self.method,
             route,
             status = status.as_u16(),
-            ms:% = Millis(self.begun),
+            ms = milliseconds(self.begun),
             client:% = self.client.0,
             user_agent = self.user_agent.as_str();
             "request"
@@ -62,12 +62,9 @@ impl Visit {
     }
 }
 
-struct Millis(Instant);
-
-impl fmt::Display for Millis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.1}", self.0.elapsed().as_secs_f64() * 1000.0)
-    }
+/// Returns the time since `begun` in tenths of a millisecond.
+fn milliseconds(begun: Instant) -> f64 {
+    (begun.elapsed().as_secs_f64() * 10_000.0).round() / 10.0
 }
 
 fn shortened(bytes: &[u8]) -> String {

@@ -15,17 +15,22 @@ use crate::{
         vital::{Report, State},
         watchdog::{CheckHealth, ReportAll, Watchdog},
     },
-    domain::{Action, Error},
+    domain::Action,
     endpoint,
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
-        endpoint!(live, Access::Public),
+        live_endpoint(),
         endpoint!(ready, Access::Public),
         endpoint!(health, Access::Public),
         endpoint!(actors, Action::ReadActors),
     ]
+}
+
+/// Liveness alone, for a process that has nothing else yet.
+pub(super) fn live_endpoint() -> Endpoint {
+    endpoint!(live, Access::Public)
 }
 
 /// That it is there.
@@ -39,27 +44,27 @@ const OK: Alive = Alive { status: "ok" };
 
 /// How the process is.
 #[derive(Debug, Serialize, ToSchema)]
-struct Health {
+pub(super) struct Health {
     #[schema(value_type = String, example = "ok")]
-    status: Condition,
-    version: &'static str,
+    pub(super) status: Condition,
+    pub(super) version: &'static str,
     /// Since the process started.
-    uptime_secs: u64,
-    checks: Checks,
+    pub(super) uptime_secs: u64,
+    pub(super) checks: Checks,
 }
 
 /// What was looked at: each `ok`, `degraded` or `down`.
 #[derive(Debug, Serialize, ToSchema)]
-struct Checks {
+pub(super) struct Checks {
     #[schema(value_type = String, example = "ok")]
-    database: Condition,
+    pub(super) database: Condition,
     #[schema(value_type = String, example = "ok")]
-    migrations: Condition,
+    pub(super) migrations: Condition,
     /// Degraded: nothing is remembered, and tasks are found by polling.
     #[schema(value_type = String, example = "ok")]
-    change_feed: Condition,
+    pub(super) change_feed: Condition,
     #[schema(value_type = String, example = "ok")]
-    actors: Condition,
+    pub(super) actors: Condition,
 }
 
 /// The process can answer at all.
@@ -86,9 +91,8 @@ async fn ready(
     watchdog: web::Data<Live<Watchdog>>,
     draining: web::Data<Draining>,
 ) -> Result<web::Json<Alive>, Problem> {
-    let not_ready = Error::Unavailable { what: "readiness", cause: None };
     if draining.has_begun() || !watchdog.ask(CheckHealth).await?.is_ready() {
-        return Err(not_ready.into());
+        return Err(Problem::NotReady);
     }
     Ok(web::Json(OK))
 }

@@ -30,6 +30,7 @@ pub mod metrics;
 pub mod openapi;
 mod origin;
 mod page;
+mod pages;
 mod path;
 mod problem;
 mod problems;
@@ -44,6 +45,7 @@ mod sessions;
 mod settings;
 mod tasks;
 mod users;
+pub mod waiting;
 
 pub use access::Access;
 pub use bearer::Presented;
@@ -69,6 +71,7 @@ pub fn routes() -> Vec<Endpoint> {
         audit::endpoints(),
         docs::endpoints(),
         files::endpoints(),
+        pages::endpoints(),
         problems::endpoints(),
         profile::endpoints(),
         queues::endpoints(),

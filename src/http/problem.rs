@@ -33,6 +33,8 @@ pub enum Problem {
     PayloadTooLarge,
     /// The body is not JSON in UTF-8, or is encoded.
     UnsupportedMediaType,
+    /// The process is starting or stopping, or lacks what it needs: said where that is found out, not for every request.
+    NotReady,
     /// The answer took longer than a request may take.
     TimedOut,
     /// A handler panicked. The panic itself was logged where it happened.
@@ -99,7 +101,7 @@ impl Problem {
             Self::BrokenBody => &kinds::MALFORMED_REQUEST,
             Self::PayloadTooLarge => &kinds::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => &kinds::UNSUPPORTED_MEDIA_TYPE,
-            Self::TimedOut => &kinds::UNAVAILABLE,
+            Self::NotReady | Self::TimedOut => &kinds::UNAVAILABLE,
             Self::Panicked => &kinds::INTERNAL,
             Self::Framework(status) => Kind::of_status(status.as_u16()),
         }

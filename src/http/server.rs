@@ -103,8 +103,9 @@ fn app(
         .app_data(edge.settings.body)
         .app_data(edge)
         .configure(|config| endpoint::register(endpoints, config))
-        .configure(state)
+        // Before `state`, which may bring another.
         .default_service(web::to(unrouted))
+        .configure(state)
         .wrap(from_fn(move |request, next| Arc::clone(&middleware).handle(request, next)))
         .into_factory()
 }

@@ -60,9 +60,18 @@ fn filtered(filter: &str) -> env_logger::Builder {
     for module in NOISY {
         builder.filter_module(module, log::LevelFilter::Off);
     }
+    // It says of each thread that it starts and ends.
+    builder.filter_module("actix_server", log::LevelFilter::Warn);
     // A later directive for the same module replaces the earlier one.
     builder.parse_filters(filter);
     builder
+}
+
+/// Returns `message` as the line of an error in JSON, for what is said where no logger is.
+pub fn json_error(message: &str) -> String {
+    let args = format_args!("{message}");
+    let record = log::Record::builder().level(log::Level::Error).target("starter").args(args).build();
+    line::Line::new(&record, chrono::Utc::now(), None).json()
 }
 
 /// Runs `future` so that every record logged inside carries this `request_id`. A task spawned

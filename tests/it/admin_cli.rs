@@ -76,7 +76,7 @@ async fn mistakes_are_told_and_change_nothing() {
             &["user", "create", "--username", "x", "--email", "y", "--password-stdin"][..],
             "short\n",
             2,
-            "/username",
+            "--username",
         ),
         (
             &["user", "create", "--username", "BOSS", "--email", "b@example.com", "--password-stdin"],
@@ -124,7 +124,7 @@ async fn a_new_password_ends_the_sessions_and_leaves_a_trace() {
     failed(
         &admin(&database, &["user", "set-password", "bob", "--password-stdin"], "bob\n").await,
         2,
-        "/password",
+        "the password: at least 12 characters",
     );
     let entries = json(&database, &["audit", "list", "--target", bob["id"].as_str().unwrap()], "").await;
     let actions: Vec<_> =

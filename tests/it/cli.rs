@@ -103,7 +103,10 @@ fn health_of_nobody_fails() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let ran: Ran = starter(&["health", "--url", &format!("http://127.0.0.1:{port}")]).run();
     assert_eq!(ran.code, 1, "{ran:?}");
-    assert!(ran.stdout.is_empty() && ran.stderr.starts_with("error: http://127.0.0.1:"), "{ran:?}");
+    assert!(
+        ran.stdout.is_empty() && ran.stderr.starts_with("error: nothing listens at http://127.0.0.1:"),
+        "{ran:?}"
+    );
     let ran = starter(&["health"]).env("STARTER__SERVER__PORT", "0").run();
     assert_eq!(ran.code, 2, "{ran:?}");
 }

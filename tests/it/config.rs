@@ -34,7 +34,7 @@ fn later_layers_win() {
     assert_eq!(shown(with_dotenv(&[]), PORT), told("3001", ".env"));
     assert_eq!(shown(with_dotenv(&[]).env(PORT, "3002"), PORT), told("3002", "environment"));
     assert_eq!(shown(with_dotenv(&["--port", "3003"]).env(PORT, "3002"), PORT), told("3003", "flag --port"));
-    assert_eq!(shown(with_dotenv(&[]).env(PORT, ""), PORT), told("3000", "default"), "empty is unset");
+    assert_eq!(shown(with_dotenv(&[]).env(PORT, ""), PORT), told("3001", ".env"), "empty is unset");
 }
 
 #[test]
@@ -56,10 +56,10 @@ fn every_problem_is_named_at_once() {
     assert_eq!((start.code, start.stdout.as_str()), (2, ""), "{start:?}");
     let check = run(&["config", "check"]);
     assert_eq!((check.code, check.stderr.as_str()), (1, ""), "{check:?}");
-    for text in [&start.stderr, &check.stdout] {
+    for (text, prefix) in [(&start.stderr, "error: "), (&check.stdout, "")] {
         assert_eq!(text.lines().count(), wrong.len(), "{text}");
         for (variable, _) in wrong {
-            let line = text.lines().find(|line| line.starts_with(&format!("{variable}: ")));
+            let line = text.lines().find(|line| line.starts_with(&format!("{prefix}{variable}: ")));
             assert!(line.is_some_and(|line| line.contains("; ")), "{variable} is not in\n{text}");
         }
     }

@@ -58,12 +58,18 @@ impl Starter {
     }
 
     /// Runs it to its end.
-    pub(crate) fn run(mut self) -> Ran {
+    pub(crate) fn run(self) -> Ran {
+        self.keep().0
+    }
+
+    /// Runs it to its end; where it ran is there for as long as the second value.
+    pub(crate) fn keep(mut self) -> (Ran, TempDir) {
         let output = self.command.output().unwrap();
-        Ran {
+        let ran = Ran {
             code: output.status.code().unwrap(),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        };
+        (ran, self.directory)
     }
 }

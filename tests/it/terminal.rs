@@ -93,7 +93,7 @@ impl Terminal {
 async fn a_password_is_asked_for_twice_and_never_shown() {
     let database = TestDatabase::create().await;
     let mut terminal = Terminal::open(&database);
-    terminal.until_shown("New password: ").await;
+    terminal.until_shown("New password (12 characters or more): ").await;
     assert!(!terminal.echoes(), "what is typed at once would be shown");
     terminal.type_in(&format!("{PASSWORD}\n"));
     terminal.until_shown("The same again: ").await;
@@ -109,7 +109,7 @@ async fn a_password_is_asked_for_twice_and_never_shown() {
 async fn what_is_typed_ahead_of_the_second_prompt_is_neither_shown_nor_lost() {
     let database = TestDatabase::create().await;
     let mut terminal = Terminal::open(&database);
-    terminal.until_shown("New password: ").await;
+    terminal.until_shown("New password (12 characters or more): ").await;
     terminal.type_in(&format!("{PASSWORD}\n{PASSWORD}\n"));
     assert!(terminal.end().await.success(), "{}", terminal.shown());
     assert!(!terminal.shown().contains("horse"), "{}", terminal.shown());
@@ -119,7 +119,7 @@ async fn what_is_typed_ahead_of_the_second_prompt_is_neither_shown_nor_lost() {
 async fn two_passwords_that_differ_make_no_user() {
     let database = TestDatabase::create().await;
     let mut terminal = Terminal::open(&database);
-    terminal.until_shown("New password: ").await;
+    terminal.until_shown("New password (12 characters or more): ").await;
     terminal.type_in(&format!("{PASSWORD}\nsomething else altogether\n"));
     assert_eq!(terminal.end().await.code(), Some(1));
     terminal.until_shown("the passwords differ").await;
@@ -130,7 +130,7 @@ async fn two_passwords_that_differ_make_no_user() {
 async fn who_interrupts_gets_the_terminal_back_as_it_was() {
     let database = TestDatabase::create().await;
     let mut terminal = Terminal::open(&database);
-    terminal.until_shown("New password: ").await;
+    terminal.until_shown("New password (12 characters or more): ").await;
     kill_process(Pid::from_child(&terminal.child), Signal::INT).unwrap();
     assert!(!terminal.end().await.success());
     assert!(terminal.echoes());

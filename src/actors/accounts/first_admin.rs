@@ -65,6 +65,14 @@ pub async fn ensure_first_admin(
     Ok(user.map(|user| FirstAdmin { user, password }))
 }
 
+/// Whether there is an admin, active or not.
+///
+/// # Errors
+/// `Unavailable` without the database.
+pub async fn has_admin(tools: &Tools) -> Result<bool> {
+    db::users::has_admin(&mut *tools.pool.get().await?).await
+}
+
 fn draft(username: &str, email: &str, password: SecretString) -> Draft {
     let role = Some(Role::Admin.as_str().to_owned());
     Draft { username: username.to_owned(), email: email.to_owned(), password, role }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use actix::{Actor, Context, Handler};
 
 pub use self::{
-    first_admin::{FirstAdmin, ensure_first_admin},
+    first_admin::{FirstAdmin, ensure_first_admin, has_admin},
     letters::Secretary,
     login::Authenticate,
     password::ChangePassword,

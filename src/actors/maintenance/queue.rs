@@ -38,7 +38,7 @@ async fn order(upkeep: &Upkeep) -> Result<()> {
     });
     let Some((buried, rescued, promoted)) = turn.await? else { return Ok(()) };
     for worker in buried {
-        log::warn!(worker_id:% = worker; "a worker gave no sign of life and is given up");
+        log::warn!(worker_id = worker.0; "a worker gave no sign of life and is given up");
     }
     for (task_id, status) in rescued {
         if status == Status::Failed {

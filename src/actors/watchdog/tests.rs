@@ -99,7 +99,7 @@ fn bench(patience: Patience) -> Bench {
     let watchdog = Live::start(reach, &guard, &alarm, {
         let given_up = given_up.clone();
         let alarm = Arc::clone(&alarm);
-        let checkup = Checkup::new(Box::new(|| Box::pin(async { Ok(0) })), || false);
+        let checkup = Checkup::new(Box::new(|| Box::pin(async { Ok(0) })), || Some(false));
         move || {
             let (roster, alarm) = (Arc::clone(&roster), Arc::clone(&alarm));
             Watchdog::new(roster, patience, alarm, given_up.clone(), checkup.clone())

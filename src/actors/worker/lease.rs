@@ -38,7 +38,7 @@ async fn register(shift: &Shift) -> Duration {
     let sent = Instant::now();
     match try_register(shift).await {
         Ok(id) => {
-            log::info!(worker_id:% = id; "the worker is registered");
+            log::info!(worker_id = id.0; "the worker is registered");
             // Unless an answer came to another keeper meanwhile, whose thread hung and came back.
             shift.desk().registration.get_or_insert(Registration { id, alive: sent });
             shift.0.room.notify_one();
@@ -110,6 +110,6 @@ impl Shift {
             running.tell_to_stop(Reason::Interrupted);
             stopped += 1;
         }
-        log::error!(worker_id:% = id, running = stopped, waiting; "the worker lost its lease: {why}");
+        log::error!(worker_id = id.0, running = stopped, waiting; "the worker lost its lease: {why}");
     }
 }

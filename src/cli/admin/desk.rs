@@ -9,7 +9,7 @@ use crate::{
     },
     cli::{
         Failure, Outcome, Output,
-        database::{self, Database},
+        database::{self, Absent, Database},
     },
     config::Config,
     db::{self, Limits, Pool, PooledConnection, migrate},
@@ -32,7 +32,7 @@ pub(super) struct Desk {
 pub(super) fn run(config: Config, output: Output, work: impl AsyncFnOnce(&Desk) -> Outcome) -> Outcome {
     telemetry::init(&config.telemetry).map_err(|error| Failure::Failed(error.to_string()))?;
     let settings = config.database.clone();
-    database::with(&settings, async move |database| {
+    database::with(&settings, Absent::Refuse, async move |database| {
         let desk = Desk::open(config, output, database).await?;
         work(&desk).await
     })
@@ -65,6 +65,11 @@ impl Desk {
     pub(super) fn tools(&self) -> Outcome<Tools> {
         let settings = Settings { threads: 1, ..Settings::from(&self.config.auth) };
         Ok(Tools::new(self.pool.clone(), Hashers::start(settings)?, &self.config.auth))
+    }
+
+    /// How many characters a password has at least.
+    pub(super) fn shortest_password(&self) -> usize {
+        self.config.auth.password_min_length
     }
 
     /// The user of this name, address or id.

@@ -27,7 +27,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Users: USER is a username, an e-mail address or an id
+    /// Make, see, change and delete users
     #[command(subcommand)]
     User(user::Command),
     /// Sessions: who is logged in
@@ -51,7 +51,7 @@ enum Command {
 }
 
 pub(super) fn run(arguments: Arguments, output: &Output) -> Outcome {
-    let config = Flags::from(arguments.flags).load()?;
+    let config = Flags::from(arguments.flags).load_quiet()?;
     desk::run(config, *output, async |desk| match arguments.command {
         Command::User(command) => user::run(command, desk).await,
         Command::Session(command) => session::run(command, desk).await,

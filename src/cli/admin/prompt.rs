@@ -11,7 +11,7 @@ use crate::cli::{Failure, Outcome};
 const MAX_BYTES: u64 = 8_192;
 
 /// A new password: the first line of standard input, or what is typed twice at the prompt.
-pub(super) async fn new_password(from_stdin: bool) -> Outcome<SecretString> {
+pub(super) async fn new_password(from_stdin: bool, shortest: usize) -> Outcome<SecretString> {
     if from_stdin {
         return line().await;
     }
@@ -20,7 +20,7 @@ pub(super) async fn new_password(from_stdin: bool) -> Outcome<SecretString> {
     }
     // Over both, and before the first prompt: people and programs type ahead.
     let _echo = Silent::begin()?;
-    let first = hidden("New password: ").await?;
+    let first = hidden(&format!("New password ({shortest} characters or more): ")).await?;
     if first.expose_secret() != hidden("The same again: ").await?.expose_secret() {
         return Err(Failure::Failed("the passwords differ".into()));
     }

@@ -7,10 +7,10 @@ use super::desk::{Desk, maybe, time, up_to};
 use super::prompt::{confirm, new_password};
 use crate::{
     actors::accounts::{NewUser, users},
-    cli::{Outcome, Table},
+    cli::{Failure, Outcome, Table},
     db,
     domain::{
-        Cursor, Role, User,
+        Cursor, Email, Error, Role, User, Username,
         account::{Changes, Draft, UserFilter},
         audit::Actor,
     },
@@ -18,12 +18,12 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Make a user; his password is asked for
+    /// Create a user; the password is asked for
     Create {
         /// 3 to 32 letters, digits, '_' or '-'
         #[arg(long)]
         username: String,
-        /// His e-mail address
+        /// E-mail address
         #[arg(long)]
         email: String,
         /// admin or user
@@ -66,12 +66,12 @@ pub(super) enum Command {
         /// Username, e-mail address or id
         user: String,
     },
-    /// Keep a user out: his sessions end, his API keys stop
+    /// Deactivate a user: their sessions end, their API keys stop
     Deactivate {
         /// Username, e-mail address or id
         user: String,
     },
-    /// Give a user another password, which is asked for; his sessions end
+    /// Set another password for a user, which is asked for; their sessions end
     SetPassword {
         /// Username, e-mail address or id
         user: String,
@@ -79,7 +79,7 @@ pub(super) enum Command {
         #[arg(long)]
         password_stdin: bool,
     },
-    /// Delete a user with his sessions and API keys
+    /// Delete a user with all sessions and API keys
     Delete {
         /// Username, e-mail address or id
         user: String,
@@ -96,11 +96,13 @@ fn role(text: &str) -> Result<Role, String> {
 pub(super) async fn run(command: Command, desk: &Desk) -> Outcome {
     match command {
         Command::Create { username, email, role, password_stdin } => {
-            let password = new_password(password_stdin).await?;
+            check(&username, &email)?;
+            let password = new_password(password_stdin, desk.shortest_password()).await?;
             let draft = Draft { username, email, password, role: Some(role.to_string()) };
             // Whoever works on the database knows whose address it is.
             let new = NewUser { draft, is_active: true, email_verified: true };
-            print(desk, &users::create(&desk.tools()?, &Actor::cli(), new).await?)
+            let created = users::create(&desk.tools()?, &Actor::cli(), new).await;
+            print(desk, &created.map_err(in_terms_of_flags)?)
         }
         Command::List { role, active, search, limit } => {
             let filter = UserFilter { role, is_active: active, text: search };
@@ -118,12 +120,30 @@ pub(super) async fn run(command: Command, desk: &Desk) -> Outcome {
         }
         Command::SetPassword { user, password_stdin } => {
             let user = desk.user(&user).await?;
-            let password = new_password(password_stdin).await?;
-            users::set_password(&desk.tools()?, &Actor::cli(), user.id, &password).await?;
+            let password = new_password(password_stdin, desk.shortest_password()).await?;
+            let set = users::set_password(&desk.tools()?, &Actor::cli(), user.id, &password).await;
+            set.map_err(in_terms_of_flags)?;
             print(desk, &user)
         }
         Command::Delete { user, yes } => delete(desk, &user, yes).await,
     }
+}
+
+/// Judges what was typed already before a password is asked for.
+fn check(username: &str, email: &str) -> Outcome {
+    let wrong: Vec<_> =
+        [Username::parse(username).err(), Email::parse(email).err()].into_iter().flatten().collect();
+    if wrong.is_empty() { Ok(()) } else { Err(in_terms_of_flags(Error::Invalid(wrong))) }
+}
+
+/// A line for each value that breaks a rule, by the flag that it came with.
+fn in_terms_of_flags(error: Error) -> Failure {
+    let Error::Invalid(violations) = error else { return error.into() };
+    let lines = violations.iter().map(|violation| match violation.field.trim_start_matches('/') {
+        field @ ("username" | "email" | "role") => format!("--{field}: {}", violation.message),
+        _ => format!("the password: {}", violation.message),
+    });
+    Failure::Usage(lines.collect::<Vec<_>>().join("\n"))
 }
 
 async fn list(desk: &Desk, filter: &UserFilter, limit: usize) -> Outcome {

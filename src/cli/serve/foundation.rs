@@ -3,21 +3,22 @@
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
 
-use super::{Mode, failed, services::services};
+use super::{Mode, failed, listener::Socket, services::services, waiting::Start};
 use crate::{
     actors::{
-        accounts::{FirstAdmin, Tools, ensure_first_admin},
+        accounts::{FirstAdmin, Tools, ensure_first_admin, has_admin},
         hashers::{self, Hashers},
         system::Ground,
     },
     cli::{
         Outcome,
-        database::{self, Database},
+        database::{self, Absent, Database},
     },
     config::Config,
-    db::{self, Limits, migrate},
-    domain::{Error, Result},
+    db::{self, Limits, Pool, Target, migrate},
+    domain::Error,
     tasks::Registry,
 };
 
@@ -27,17 +28,34 @@ const QUEUE_CONNECTIONS: u32 = 6;
 /// What must be there before the first actor.
 pub(super) struct Foundation {
     pub(super) ground: Ground,
+    /// The admin that was made just now.
     pub(super) first_admin: Option<FirstAdmin>,
+    /// There is one.
+    pub(super) has_admin: bool,
     database: Database,
 }
 
+/// What [`prepare`] makes.
+struct Prepared {
+    ground: Ground,
+    first_admin: Option<FirstAdmin>,
+    has_admin: bool,
+}
+
 impl Foundation {
-    pub(super) async fn lay(mode: Mode, config: Arc<Config>, port: u16) -> Outcome<Self> {
+    /// Opens the database and makes everything ready. While the database lacks migrations that this process is not to
+    /// run, it answers so on `socket` and waits, until `stop` is cancelled.
+    pub(super) async fn lay(
+        mode: Mode,
+        config: Arc<Config>,
+        socket: Option<&Socket>,
+        stop: &CancellationToken,
+    ) -> Outcome<Self> {
         let runtime = Arc::new(
             Builder::new_multi_thread().enable_all().thread_name("starter").build().map_err(failed)?,
         );
         let opened = Arc::clone(&config);
-        let opened = runtime.spawn_blocking(move || Database::open(&opened.database)).await;
+        let opened = runtime.spawn_blocking(move || Database::open(&opened.database, Absent::Make)).await;
         let database = match opened.map_err(failed).and_then(|opened| Ok(opened?)) {
             Ok(database) => database,
             Err(failure) => {
@@ -49,14 +67,22 @@ impl Foundation {
             }
         };
 
-        let laid = prepare(mode, &config, port, &runtime, &database).await;
-        match laid {
-            Ok((ground, first_admin)) => Ok(Self { ground, first_admin, database }),
-            Err(error) => {
+        let start = Start { mode, config: &config, runtime: &runtime, socket, stop };
+        let prepared = prepare(&start, &config, &database).await;
+        match prepared {
+            Ok(Prepared { ground, first_admin, has_admin }) => {
+                Ok(Self { ground, first_admin, has_admin, database })
+            }
+            Err(failure) => {
                 close(database, runtime).await?;
-                Err(error.into())
+                Err(failure)
             }
         }
+    }
+
+    /// Where the database is, and who said so.
+    pub(super) fn database_place(&self, config: &Config) -> String {
+        self.database.place(config)
     }
 
     /// Takes it away again: pools first, then the database that was started for them.
@@ -78,42 +104,24 @@ async fn close(database: Database, runtime: Arc<Runtime>) -> Outcome {
     Ok(closed.await.map_err(failed)??)
 }
 
-async fn prepare(
-    mode: Mode,
-    config: &Arc<Config>,
-    port: u16,
-    runtime: &Arc<Runtime>,
-    database: &Database,
-) -> Result<(Ground, Option<FirstAdmin>)> {
+async fn prepare(start: &Start<'_>, config: &Arc<Config>, database: &Database) -> Outcome<Prepared> {
+    let Start { mode, runtime, socket, .. } = *start;
     let hashing = hashers::Settings::from(&config.auth);
     let hashers = runtime.spawn_blocking(move || Hashers::start(hashing));
-    // Connections are driven by the runtime that dialled them, so it is this one that dials.
-    let (laid, target, direct) = (Arc::clone(config), database.target.clone(), database.direct.clone());
-    let dialled = runtime.spawn(async move {
-        let pool = db::connect(&target, database::limits(&laid.database)).await?;
-        migrate_or_warn(&laid, &direct).await?;
-        let credentials = db::connect(&target, database::credential_limits(&laid.database)).await?;
-        let of_worker =
-            Limits { max_connections: QUEUE_CONNECTIONS, scans: false, ..database::limits(&laid.database) };
-        let queue = if mode.works() { Some(db::connect(&target, of_worker).await?) } else { None };
-        Ok::<_, Error>((pool, credentials, queue))
-    });
-    let (pool, credentials, queue) = dialled.await.map_err(Error::internal)??;
-    let hashers = hashers.await.map_err(Error::internal)??;
+    let pool = dial(runtime, &database.target, database::limits(&config.database)).await?;
+    if config.database.auto_migrate() {
+        let direct = database.direct.clone();
+        runtime.spawn(async move { migrate::run(&direct).await }).await.map_err(failed)??;
+    } else {
+        start.until_migrated(&pool).await?;
+    }
+
+    let (credentials, queue) = small_pools(mode, config, runtime, &database.target).await?;
+    let hashers = hashers.await.map_err(failed)??;
     let accounts = Arc::new(Tools::new(pool.clone(), hashers.clone(), &config.auth));
-    let (tools, initial) = (Arc::clone(&accounts), config.initial_admin.clone());
-    // Only whoever tries it out on a database of its own is given an admin unasked.
-    let generate = mode == Mode::Standalone && config.database.embedded();
-    let made = runtime.spawn(async move { ensure_first_admin(&tools, &initial, generate).await });
-    let first_admin = match made.await.map_err(Error::internal)? {
-        Ok(first_admin) => first_admin,
-        Err(error) if !config.database.auto_migrate() => {
-            log::warn!(error:% = error; "cannot look for an admin; are all migrations run?");
-            None
-        }
-        Err(error) => return Err(error),
-    };
+    let (first_admin, has_admin) = first_admin(mode, config, runtime, &accounts).await?;
     let registry = Registry::builtin();
+    let port = socket.map_or(config.server.port, Socket::port);
     let (services, upkeep) = services(config, &pool, &registry, port)?;
     let ground = Ground {
         config: Arc::clone(config),
@@ -129,18 +137,43 @@ async fn prepare(
         services: Arc::new(services),
         upkeep,
     };
-    Ok((ground, first_admin))
+    Ok(Prepared { ground, first_admin, has_admin })
 }
 
-/// Runs what is pending, or says that something is: the process then starts all the same, and is not ready.
-async fn migrate_or_warn(config: &Config, direct: &db::Target) -> Result<()> {
-    if config.database.auto_migrate() {
-        migrate::run(direct).await?;
-        return Ok(());
-    }
-    let pending = migrate::pending(direct).await?;
-    if !pending.is_empty() {
-        log::warn!(pending = pending.len(); "migrations are pending; run `starter migrate run`");
-    }
-    Ok(())
+/// Connections are driven by the runtime that dialled them, so it is this one that dials.
+async fn dial(runtime: &Runtime, target: &Target, limits: Limits) -> Outcome<Pool> {
+    let target = target.clone();
+    Ok(runtime.spawn(async move { db::connect(&target, limits).await }).await.map_err(failed)??)
+}
+
+/// The pools beside the main one: for recognising callers, and for the worker.
+async fn small_pools(
+    mode: Mode,
+    config: &Config,
+    runtime: &Runtime,
+    target: &Target,
+) -> Outcome<(Pool, Option<Pool>)> {
+    let credentials = dial(runtime, target, database::credential_limits(&config.database)).await?;
+    let limits =
+        Limits { max_connections: QUEUE_CONNECTIONS, scans: false, ..database::limits(&config.database) };
+    let queue = if mode.works() { Some(dial(runtime, target, limits).await?) } else { None };
+    Ok((credentials, queue))
+}
+
+/// Makes the first admin if that is wanted, and looks whether there is one.
+async fn first_admin(
+    mode: Mode,
+    config: &Config,
+    runtime: &Runtime,
+    accounts: &Arc<Tools>,
+) -> Outcome<(Option<FirstAdmin>, bool)> {
+    let (tools, initial) = (Arc::clone(accounts), config.initial_admin.clone());
+    // Only a trial on a database of its own gets an admin unasked.
+    let generate = mode == Mode::Standalone && config.database.embedded();
+    let made = runtime.spawn(async move {
+        let first_admin = ensure_first_admin(&tools, &initial, generate).await?;
+        let has_admin = first_admin.is_some() || has_admin(&tools).await?;
+        Ok::<_, Error>((first_admin, has_admin))
+    });
+    Ok(made.await.map_err(failed)??)
 }

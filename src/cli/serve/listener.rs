@@ -1,6 +1,10 @@
 //! The HTTP listener of a process.
 
-use std::net::{TcpListener, ToSocketAddrs};
+use std::{
+    io::ErrorKind,
+    net::{TcpListener, ToSocketAddrs},
+    time::Duration,
+};
 
 use actix_web::{dev::ServerHandle, web};
 use prometheus_client::registry::Registry;
@@ -11,7 +15,7 @@ use crate::{
     actors::{system::Actors, worker},
     cli::{Failure, Outcome},
     config::Config,
-    http::{self, Draining, Endpoint, Settings, metrics::Metrics},
+    http::{self, Draining, Endpoint, Settings, metrics::Metrics, waiting::Waiting},
 };
 
 /// Where a process listens, before it answers. A worker does so only where it is told a port, and only about itself.
@@ -37,6 +41,39 @@ impl Socket {
     /// The port that is listened on.
     pub(super) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Answers that the process is not ready, until that is stopped; clients that come in between wait.
+    pub(super) fn answer_not_ready(&self, config: &Config, waiting: &Waiting) -> Outcome<NotReady> {
+        let socket = self.socket.try_clone().map_err(failed)?;
+        let draining = Draining::default();
+        let mut settings = Settings::of(&config.server, &config.rate_limit);
+        settings.workers = 1;
+        // No request that it answers takes any time.
+        settings.shutdown_timeout = Duration::from_secs(1);
+
+        let waiting = waiting.clone();
+        let state = move |services: &mut web::ServiceConfig| http::waiting::configure(&waiting, services);
+        let server = http::serve(socket, settings, draining.clone(), http::waiting::endpoints(), state);
+        let server = server.map_err(failed)?;
+        let handle = server.handle();
+        actix_rt::spawn(server);
+        write_port(config, self.port)?;
+        Ok(NotReady { draining, handle })
+    }
+}
+
+/// What answers while the process is not ready.
+pub(super) struct NotReady {
+    draining: Draining,
+    handle: ServerHandle,
+}
+
+impl NotReady {
+    /// Leaves the socket to the service itself.
+    pub(super) async fn stop(self) {
+        self.draining.begin();
+        self.handle.stop(true).await;
     }
 }
 
@@ -111,10 +148,17 @@ pub(super) async fn ended(listener: Option<&Listener>) {
 }
 
 fn bind(host: &str, port: u16) -> Outcome<TcpListener> {
-    let refused = |why: String| Failure::Failed(format!("cannot listen on {host}:{port}: {why}"));
-    let addresses: Vec<_> =
-        (host, port).to_socket_addrs().map_err(|error| refused(error.to_string()))?.collect();
-    TcpListener::bind(&*addresses).map_err(|error| refused(error.to_string()))
+    let refused = |error: std::io::Error| {
+        let hint = match error.kind() {
+            ErrorKind::AddrInUse => {
+                "; is it running already? Another port: scripts/run --port 3001, or STARTER__SERVER__PORT"
+            }
+            _ => "",
+        };
+        Failure::Failed(format!("cannot listen on {host}:{port}: {error}{hint}"))
+    };
+    let addresses: Vec<_> = (host, port).to_socket_addrs().map_err(refused)?.collect();
+    TcpListener::bind(&*addresses).map_err(refused)
 }
 
 /// Beside its place, and put there when it is whole: nobody reads half a number.

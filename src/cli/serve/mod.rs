@@ -5,16 +5,17 @@ mod foundation;
 mod greeting;
 mod listener;
 mod services;
-mod signals;
+mod waiting;
 
 use std::{sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
 
 use self::{
     foundation::Foundation,
     listener::{Listener, Socket},
-    signals::{End, Signals},
 };
-use super::{Failure, Flags, Outcome};
+use super::{Failure, Flags, Outcome, signals::Signals};
 use crate::{actors::system::Actors, config::Config, telemetry};
 
 /// Between readiness going off and the listener closing: what asks us every second or less has noticed by then,
@@ -36,6 +37,14 @@ impl Mode {
     fn works(self) -> bool {
         self != Self::Server
     }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Worker => "worker",
+            Self::Standalone => "standalone",
+        }
+    }
 }
 
 /// Runs until it is told to stop.
@@ -45,28 +54,48 @@ pub(super) fn run(mode: Mode, flags: &Flags) -> Outcome {
     actix_rt::System::new().block_on(serve(mode, config))
 }
 
+/// Why a process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// This signal asked for it.
+    Signal(&'static str),
+    /// An actor keeps dying, and restarts do not heal it.
+    GivenUp,
+    /// The listener ended unasked.
+    Listener,
+}
+
 async fn serve(mode: Mode, config: Arc<Config>) -> Outcome {
     // Before anything that would have to be stopped, such as the embedded database.
     let mut signals = Signals::catch().map_err(failed)?;
     let socket = Socket::bind(mode, &config)?;
     let port = socket.as_ref().map(Socket::port);
-    let given_up = tokio_util::sync::CancellationToken::new();
-    let laying = Foundation::lay(mode, Arc::clone(&config), port.unwrap_or(config.server.port));
-    let mut laying = std::pin::pin!(laying);
-    let foundation = tokio::select! {
-        laid = &mut laying => laid?,
-        end = signals.wait(&given_up) => {
-            log::info!(end:? = end; "told to stop before everything was started");
-            return take_back(laying, &mut signals).await;
+
+    let stop_laying = CancellationToken::new();
+    let foundation = {
+        let laying = Foundation::lay(mode, Arc::clone(&config), socket.as_ref(), &stop_laying);
+        let mut laying = std::pin::pin!(laying);
+        tokio::select! {
+            laid = &mut laying => laid?,
+            signal = signals.next() => {
+                log::info!(signal; "stopping before everything was started");
+                actix_rt::spawn(signals.end_at_second(1));
+                stop_laying.cancel();
+                return take_back(laying).await;
+            }
         }
     };
+
     let actors = Actors::start(&foundation.ground);
     let end = match socket.map(|socket| Listener::open(socket, &config, &actors)).transpose() {
         Ok(listener) => {
-            log::info!(mode:? = mode, port:? = port; "started");
-            greeting::print(mode, &config, port, foundation.first_admin.as_ref());
+            announce(mode, &config, port, &foundation);
             let end = wait(&mut signals, &actors, listener.as_ref()).await;
-            stop(&config, &actors, listener, &mut signals).await;
+            if let End::Signal(signal) = end {
+                log::info!(signal; "stopping");
+            }
+            actix_rt::spawn(signals.end_at_second(0));
+            stop(&config, &actors, listener).await;
             Ok(end)
         }
         Err(failure) => {
@@ -76,9 +105,10 @@ async fn serve(mode: Mode, config: Arc<Config>) -> Outcome {
         }
     };
     foundation.remove().await?;
+
     match end? {
-        End::Signal(name) => {
-            log::info!(signal = name; "stopped");
+        End::Signal(signal) => {
+            log::info!(signal; "stopped");
             Ok(())
         }
         End::GivenUp => Err(Failure::Failed("an actor keeps ending; see the log".into())),
@@ -86,45 +116,49 @@ async fn serve(mode: Mode, config: Arc<Config>) -> Outcome {
     }
 }
 
+/// The last line of the log before the greeting, and the greeting.
+fn announce(mode: Mode, config: &Config, port: Option<u16>, foundation: &Foundation) {
+    let name = mode.as_str();
+    match port {
+        Some(port) => log::info!(mode = name, port; "started"),
+        None => log::info!(mode = name; "started"),
+    }
+    if !foundation.has_admin && mode != Mode::Worker {
+        log::warn!("there is no admin yet; make one: {}", greeting::MAKE_AN_ADMIN);
+    }
+    greeting::print(mode, config, port, foundation);
+}
+
 /// Lets what was begun come to its end, to take it away: half a start would leave a database server behind.
-async fn take_back(laying: impl Future<Output = Outcome<Foundation>>, signals: &mut Signals) -> Outcome {
-    tokio::select! {
-        laid = laying => match laid {
-            Ok(foundation) => foundation.remove().await,
-            Err(_) => Ok(()),
-        },
-        // The next start takes over whatever this one leaves.
-        () = signals.wait_again() => std::process::exit(1),
+async fn take_back(laying: impl Future<Output = Outcome<Foundation>>) -> Outcome {
+    match laying.await {
+        Ok(foundation) => foundation.remove().await,
+        Err(_) => Ok(()),
     }
 }
 
 async fn wait(signals: &mut Signals, actors: &Actors, listener: Option<&Listener>) -> End {
     tokio::select! {
-        end = signals.wait(&actors.given_up) => end,
+        signal = signals.next() => End::Signal(signal),
+        () = actors.given_up.cancelled() => End::GivenUp,
         () = listener::ended(listener) => End::Listener,
     }
 }
 
-/// Readiness off, then requests and tasks under way finish, then the actors end. A second signal cuts it short.
-async fn stop(config: &Config, actors: &Actors, listener: Option<Listener>, signals: &mut Signals) {
+/// Readiness off, then requests and tasks under way finish, then the actors end.
+async fn stop(config: &Config, actors: &Actors, listener: Option<Listener>) {
     let grace = Duration::from_secs(config.server.shutdown_timeout_secs);
-    log::info!(grace_secs = grace.as_secs(); "stopping");
-    let orderly = async {
-        let requests = async {
-            if let Some(listener) = listener {
-                listener.begin_draining();
-                tokio::time::sleep(NOTICE.min(grace)).await;
-                listener.stop().await;
-            }
-        };
-        // Tasks that requests still enqueue are left to other workers, or to the next start.
-        tokio::join!(requests, actors.drain(grace));
-        actors.stop().await;
+    let requests = async {
+        if let Some(listener) = listener {
+            listener.begin_draining();
+            tokio::time::sleep(NOTICE.min(grace)).await;
+            listener.stop().await;
+        }
     };
-    tokio::select! {
-        () = orderly => {}
-        () = signals.wait_again() => log::warn!("told to stop at once; tasks under way will be rescued"),
-    }
+
+    // Tasks that requests still enqueue are left to other workers, or to the next start.
+    tokio::join!(requests, actors.drain(grace));
+    actors.stop().await;
 }
 
 fn failed(error: impl std::fmt::Display) -> Failure {

@@ -29,7 +29,7 @@ impl Account {
         }
 
         let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        // Not where a link leads: whoever made it would choose whose account is used.
+        // Not where a link leads: the user who made it would choose the account.
         if let Ok(metadata) = fs::symlink_metadata(data)
             && metadata.uid() != 0
         {
@@ -77,8 +77,8 @@ impl Account {
     }
 }
 
-/// Takes the environment of this process away: whoever runs as the account of a process can read its environment, and
-/// ours holds secrets. English messages, since some are read here.
+/// Takes the environment of this process away: everything that runs as the account of a process can read its
+/// environment, and ours holds secrets. English messages, since some are read here.
 pub(super) fn without_secrets(command: &mut Command) {
     command.env_clear().env("LC_ALL", "C").env("TZ", "UTC");
     command.envs(env::var_os("PATH").map(|path| ("PATH", path)));

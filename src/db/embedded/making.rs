@@ -2,12 +2,17 @@
 
 use std::{
     fs::{self, File},
-    io::Write,
+    io::{self, Read, Write},
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
 };
 
-use super::{NAME, Problem, binaries::Binaries, files, place::Place, postmaster};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{
+    NAME, PAUSE, Problem, abandon::is_abandoned, binaries::Binaries, files, place::Place, postmaster,
+};
 
 /// Written once into a new cluster's `postgresql.conf`, where its owner can change them.
 const CONFIGURATION: &str = "
@@ -80,10 +85,43 @@ fn run(program: &'static str, command: &mut Command, input: &str) -> Result<(), 
         // An error here is told better by the program's exit and words.
         let _ = stdin.write_all(input.as_bytes());
     }
-    let done = child.wait_with_output().map_err(spawn)?;
-    if done.status.success() {
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (status, words) = thread::scope(|scope| {
+        let readers = [scope.spawn(|| read(stdout)), scope.spawn(|| read(stderr))];
+        let status = wait(&mut child);
+        (status, readers.map(|reader| reader.join().unwrap_or_default()).concat())
+    });
+
+    if is_abandoned() {
+        return Err(Problem::Abandoned);
+    }
+    if status.map_err(spawn)?.success() {
         return Ok(());
     }
-    let words = [done.stdout, done.stderr].concat();
     Err(Problem::Failed { program, output: postmaster::last_lines(&String::from_utf8_lossy(&words)) })
+}
+
+/// Waits for the end of a program, and asks it to end when this process has to.
+fn wait(child: &mut Child) -> io::Result<ExitStatus> {
+    let mut asked = false;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if !asked && is_abandoned() {
+            // initdb takes away what it made so far.
+            let _gone = kill_process(Pid::from_child(child), Signal::TERM);
+            asked = true;
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// All that a program says, as far as it can be read.
+fn read(pipe: Option<impl Read>) -> Vec<u8> {
+    let mut said = Vec::new();
+    if let Some(mut pipe) = pipe {
+        let _so_far = pipe.read_to_end(&mut said);
+    }
+    said
 }

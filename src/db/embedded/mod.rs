@@ -11,23 +11,27 @@
 //! still runs, and starts one where none does. A server that dies while it is used is started again, by whoever
 //! notices first; meanwhile callers are told that the database is unavailable.
 
+mod abandon;
 mod account;
 mod binaries;
 mod files;
 mod making;
+mod pid_file;
 mod place;
 mod postmaster;
 mod problem;
 
 use std::{
-    fs::File,
+    fs::{self, File, TryLockError},
     os::unix::ffi::OsStrExt,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+pub use abandon::abandon;
+use abandon::is_abandoned;
 use binaries::Binaries;
 use making::make;
 use percent_encoding::NON_ALPHANUMERIC;
@@ -39,6 +43,10 @@ use crate::domain;
 
 /// Between two looks at whether the server lives.
 const WATCH: Duration = Duration::from_millis(500);
+/// Between two tries for a lock, and between two looks at a server that starts or stops.
+const PAUSE: Duration = Duration::from_millis(5);
+/// When the process ends at once, the server has this long to end in order, and other processes to do what they do.
+const IMPATIENT: Duration = Duration::from_secs(3);
 /// The superuser and the database of an embedded cluster.
 const NAME: &str = "starter";
 
@@ -78,6 +86,7 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::start`].
     pub fn start_with(directory: &Path, settings: &[(&str, &str)]) -> domain::Result<Self> {
+        let _opening = abandon::opening();
         let place = Place::prepare(directory)?;
         let users = place.lock_file("users.lock")?;
 
@@ -95,6 +104,7 @@ impl Cluster {
 
         let url = url(postmaster.socket_directory());
         let shared = Arc::new(Shared { place, users, settings, postmaster: Mutex::new(Some(postmaster)) });
+        abandon::opened(Arc::downgrade(&shared));
         watch(&shared)?;
         Ok(Self { shared, url })
     }
@@ -102,6 +112,11 @@ impl Cluster {
     /// Where to connect to: a URL that libpq understands too.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The major version of PostgreSQL that runs it.
+    pub fn major(&self) -> Option<u32> {
+        self.shared.place.data_version()
     }
 
     /// Stops the server and waits for its end, unless another process still uses it: then that one will.
@@ -124,8 +139,11 @@ impl Drop for Cluster {
 
 impl Shared {
     fn leave(&self) -> Result<(), Problem> {
-        let Some(postmaster) = self.lock().take() else { return Ok(()) };
-        let _start = locked(&self.place)?;
+        // Held to the end: who comes second waits for what the first does.
+        let mut slot = self.lock();
+        let Some(postmaster) = slot.take() else { return Ok(()) };
+
+        let Some(_start) = locked_to_leave(&self.place)? else { return Ok(()) };
         self.users.unlock().map_err(Problem::at(self.place.directory()))?;
         if self.users.try_lock().is_err() {
             log::info!("embedded database left to the other processes that use it");
@@ -190,9 +208,41 @@ fn bring_up(place: &Place, settings: &[(String, String)]) -> Result<Postmaster, 
 
 /// For as long as the file lives, no other process makes, starts or stops the cluster.
 fn locked(place: &Place) -> Result<File, Problem> {
+    lock_unless(place, is_abandoned)?.ok_or(Problem::Abandoned)
+}
+
+/// As [`locked`]; `None` when the process has to end at once and another one holds the lock: that one uses the server.
+fn locked_to_leave(place: &Place) -> Result<Option<File>, Problem> {
+    let begun = Instant::now();
+    lock_unless(place, || is_abandoned() && begun.elapsed() > IMPATIENT)
+}
+
+/// Waits for `start.lock`, but no longer than until `give_up` holds.
+fn lock_unless(place: &Place, give_up: impl Fn() -> bool) -> Result<Option<File>, Problem> {
     let file = place.lock_file("start.lock")?;
-    file.lock().map_err(Problem::at(place.directory()))?;
-    Ok(file)
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) if give_up() => return Ok(None),
+            Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
+            Err(TryLockError::Error(cause)) => return Err(Problem::at(place.directory())(cause)),
+        }
+    }
+}
+
+/// Refuses a directory without a cluster, and leaves it as it is.
+///
+/// # Errors
+/// `Unavailable`, saying so.
+pub fn require(directory: &Path) -> domain::Result<()> {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    match fs::metadata(directory.join("data")) {
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => {
+            Err(Problem::Absent { directory: directory.to_owned() }.into())
+        }
+        // What else is wrong is found out when it is opened.
+        _ => Ok(()),
+    }
 }
 
 /// Stops the server in `directory` if no process uses it, such as one that a killed process left behind.

@@ -12,12 +12,14 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Problem, binaries::Binaries, files, place::Place};
+use super::{
+    IMPATIENT, PAUSE, Problem,
+    abandon::is_abandoned,
+    binaries::Binaries,
+    pid_file::{PidFile, number},
+    place::Place,
+};
 
-/// In the data directory, while a server runs on it.
-const PID_FILE: &str = "postmaster.pid";
-/// Between two looks at a server that starts or stops.
-const PAUSE: Duration = Duration::from_millis(5);
 /// A start after a crash replays the log, up to `max_wal_size`; slow disks take minutes.
 const START_LIMIT: Duration = Duration::from_secs(300);
 /// Then the server is told to stop at once; it replays its log at the next start and loses nothing.
@@ -37,14 +39,6 @@ pub(super) struct Postmaster {
     child: Option<Child>,
 }
 
-/// `postmaster.pid`, the lines of it that matter here.
-#[derive(Debug, PartialEq)]
-struct PidFile {
-    pid: Pid,
-    socket_directory: PathBuf,
-    ready: bool,
-}
-
 impl Postmaster {
     /// The one that runs on the data directory of `place` already, once it takes connections; waits for one
     /// that is starting up, and for the end of one that is shutting down.
@@ -57,6 +51,9 @@ impl Postmaster {
             }
             if !is_postmaster(pid, place) {
                 return Ok(None);
+            }
+            if is_abandoned() {
+                return Err(Problem::Abandoned);
             }
             if Instant::now() > deadline {
                 return Err(not_ready(&Log { file: place.log()?, start: 0 }));
@@ -91,7 +88,8 @@ impl Postmaster {
                 return Ok(Self { pid, socket_directory, child: Some(child) });
             }
             let output = seen.words();
-            if !output.contains("pre-existing shared memory block") || Instant::now() > deadline {
+            let leftovers = output.contains("pre-existing shared memory block") && !is_abandoned();
+            if !leftovers || Instant::now() > deadline {
                 return Err(Problem::Failed { program: "postgres", output });
             }
             thread::sleep(PAUSE * 20);
@@ -114,8 +112,8 @@ impl Postmaster {
             if !self.runs(place) || self.signal(signal, place).is_err() {
                 return;
             }
-            let deadline = Instant::now() + patience;
-            while Instant::now() < deadline {
+            let begun = Instant::now();
+            while begun.elapsed() < if is_abandoned() { IMPATIENT } else { patience } {
                 if !self.runs(place) {
                     return;
                 }
@@ -172,6 +170,12 @@ fn wait_until_ready(place: &Place, child: &mut Child, log: &Log) -> Result<bool,
         if PidFile::read(&place.data()).is_some_and(|file| file.pid == pid && file.ready) {
             return Ok(true);
         }
+        if is_abandoned() {
+            // It has begun nothing that it could not begin again.
+            let _gone = kill_process(pid, Signal::QUIT);
+            let _collected = child.wait();
+            return Err(Problem::Abandoned);
+        }
         if Instant::now() > deadline {
             return Err(not_ready(log));
         }
@@ -208,41 +212,16 @@ pub(super) fn last_lines(text: &str) -> String {
     lines.iter().skip(lines.len().saturating_sub(6)).copied().collect::<Vec<_>>().join(" | ")
 }
 
-impl PidFile {
-    fn read(data: &Path) -> Option<Self> {
-        Self::parse(std::str::from_utf8(&files::read_small(&data.join(PID_FILE))?).ok()?)
-    }
-
-    /// Lines: pid, data directory, start time, port, socket folder, address, shared memory, status.
-    fn parse(text: &str) -> Option<Self> {
-        let lines: Vec<_> = text.lines().collect();
-        Some(Self {
-            pid: number(lines.first()?).filter(|number| *number > 0).and_then(Pid::from_raw)?,
-            socket_directory: lines.get(4).copied().unwrap_or_default().into(),
-            ready: lines.get(7).is_some_and(|status| status.trim() == "ready"),
-        })
-    }
-}
-
-/// The number of a process as a pid file has it; negative for a server in single-user mode.
-fn number(line: &str) -> Option<i32> {
-    line.trim().parse().ok().filter(|number| *number != 0)
-}
-
 /// Removes a pid file without a number, as a power cut leaves it: empty, or full of zeros. PostgreSQL refuses to start
 /// beside one, since it cannot know whether another server is starting. The caller can: it holds both locks alone, and
 /// nothing runs.
 pub(super) fn remove_torn_pid_file(place: &Place) -> Result<(), Problem> {
-    let path = place.data().join(PID_FILE);
-    let Some(bytes) = files::read_small(&path) else { return Ok(()) };
-    let first = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let torn = std::str::from_utf8(first).ok().and_then(number).is_none();
-    if !torn || answers(&place.socket_directory()?) || runs_unseen(place) {
+    if !PidFile::is_torn(&place.data()) || answers(&place.socket_directory()?) || runs_unseen(place) {
         return Ok(());
     }
 
     log::warn!("embedded database: removed a torn postmaster.pid");
-    fs::remove_file(&path).map_err(Problem::at(path))
+    PidFile::remove(&place.data())
 }
 
 /// Whether any process looks like the server of `place`, as one left behind by a killed process.
@@ -280,36 +259,6 @@ fn names(arguments: &[u8], data: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const FILE: &str = "4711\n/srv/data\n1763890000\n5432\n/srv/run\n\n  1234  5\nready   \n";
-
-    #[test]
-    fn a_pid_file_tells_number_socket_and_readiness() {
-        let file = PidFile::parse(FILE).unwrap();
-        assert_eq!(file.pid.as_raw_nonzero().get(), 4711);
-        assert_eq!(file.socket_directory, Path::new("/srv/run"));
-        assert!(file.ready);
-    }
-
-    #[test]
-    fn a_pid_file_that_is_being_written_is_not_ready() {
-        assert!(!PidFile::parse(FILE.trim_end_matches("ready   \n")).unwrap().ready);
-        assert!(!PidFile::parse("4711\n").unwrap().ready);
-        assert_eq!(PidFile::parse(""), None);
-    }
-
-    #[test]
-    fn a_pid_file_of_single_user_mode_names_a_process_and_no_server() {
-        assert_eq!(PidFile::parse("-4711\n"), None);
-        assert_eq!(number("-4711"), Some(-4711));
-    }
-
-    #[test]
-    fn what_a_power_cut_leaves_names_no_process() {
-        for torn in ["", "0", "\0\0\0\0", "47a", "99999999999999"] {
-            assert_eq!(number(torn), None, "{torn:?}");
-        }
-    }
 
     #[test]
     fn only_a_process_that_names_the_data_is_taken_for_its_server() {

@@ -42,6 +42,14 @@ pub(super) enum Problem {
         path.display()
     )]
     NotOurs { path: PathBuf, what: &'static str },
+    #[display(
+        "there is no database in {}: run this where scripts/run runs, or set STARTER__DATABASE__URL or \
+         STARTER__DATABASE__EMBEDDED_DIR",
+        directory.display()
+    )]
+    Absent { directory: PathBuf },
+    #[display("stopped before it was ready")]
+    Abandoned,
     #[display("{program} could not be run: {cause}")]
     Spawn { program: String, cause: io::Error },
     #[display("{program} failed: {output}")]

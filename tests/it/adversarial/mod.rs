@@ -2,7 +2,7 @@
 //! which case.
 
 mod doors;
-mod people;
+pub(crate) mod people;
 mod proxies;
 mod tokens;
 mod wire;

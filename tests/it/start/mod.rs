@@ -1,7 +1,11 @@
 //! Starting and ending: what a person sees of the real binary when something is missing, wrong or in a hurry.
 
+mod ends;
 mod failures;
 mod links;
+mod pages;
+mod texts;
+mod waiting;
 
 use std::{
     fs,
