@@ -6,6 +6,7 @@
 use diesel::result::{ConnectionError, DatabaseErrorInformation, DatabaseErrorKind, Error as Diesel};
 use tokio_postgres::error::SqlState;
 
+use super::sqlstate;
 use crate::domain::{Conflict, Error};
 
 /// The name of a constraint, and what breaking it means.
@@ -23,9 +24,8 @@ const CONSTRAINTS: [Meaning; 6] = [
     ("schedules_name_key", || Error::Conflict(Conflict::State("a schedule of this name exists"))),
 ];
 
-/// Starts of messages that tell of a database that is away, busy or changing, by SQLSTATE. The code itself
-/// does not come through diesel. English, as PostgreSQL speaks unless its administrator chose otherwise;
-/// in another language these are told as defects: 500 in place of 503.
+/// Starts of messages of a database that is away, busy or changing, for the few connections whose errors come without their
+/// code (see [`Target`](super::Target)): a pooler's own, too.
 const TRANSIENT: [&str; 9] = [
     "canceling statement due to statement timeout",      // 57014
     "canceling statement due to user request",           // 57014
@@ -72,7 +72,11 @@ fn from_database(kind: DatabaseErrorKind, information: &dyn DatabaseErrorInforma
             let known = CONSTRAINTS.iter().find(|(name, _)| Some(*name) == information.constraint_name());
             known.map_or_else(|| Error::internal(told()), |(_, error)| error())
         }
-        _ if TRANSIENT.iter().any(|start| message.starts_with(start)) => {
+        _ if sqlstate::of(information).map_or_else(
+            || TRANSIENT.iter().any(|start| message.starts_with(start)),
+            sqlstate::is_transient,
+        ) =>
+        {
             Error::unavailable("database", told())
         }
         _ => Error::internal(told()),

@@ -8,7 +8,7 @@ use diesel::{
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
-use super::migrate;
+use super::{migrate, writes};
 use crate::domain::Result;
 
 /// How many migrations of this program the database lacks.
@@ -27,4 +27,16 @@ pub async fn pending_migrations(connection: &mut AsyncPgConnection) -> Result<us
         Err(error) => return Err(error.into()),
     };
     Ok(migrate::versions()?.iter().filter(|version| !applied.contains(version)).count())
+}
+
+/// As [`pending_migrations`]; when it lacks none, it also has to take writes.
+///
+/// # Errors
+/// `Unavailable` when it does not answer, or takes no writes.
+pub async fn look(connection: &mut AsyncPgConnection) -> Result<usize> {
+    let pending = pending_migrations(connection).await?;
+    if pending == 0 {
+        writes::prove(connection).await?;
+    }
+    Ok(pending)
 }

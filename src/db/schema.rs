@@ -38,6 +38,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// When a process last wrote here, every few seconds: that the database takes writes, and how late it was by its clock.
+    database_writes (only_row) {
+        only_row -> Bool,
+        written_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     /// First answers to requests that carried Idempotency-Key, for 24 hours.
     idempotency_keys (user_id, key) {
         user_id -> Uuid,
@@ -257,6 +265,8 @@ diesel::table! {
         lease_expires_at -> Timestamptz,
         /// Tasks in places up to this one may have begun.
         begun_to -> Int8,
+        /// How long it may give no sign of life.
+        lease_secs -> Float8,
     }
 }
 
@@ -270,6 +280,7 @@ diesel::joinable!(tasks -> users (created_by));
 diesel::allow_tables_to_appear_in_same_query!(
     api_keys,
     audit_log,
+    database_writes,
     idempotency_keys,
     login_throttle,
     one_time_tokens,

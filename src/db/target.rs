@@ -1,17 +1,18 @@
 //! Where the database is, and how to open one connection to it.
 
-use std::{fmt, time::Duration};
+use std::{fmt, future::poll_fn, time::Duration};
 
 use diesel_async::AsyncPgConnection;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::net::UnixStream;
 use tokio_postgres::{
-    Client, Config, Connection, Socket,
-    config::{Host, SslMode},
+    Client, Config, Connection, NoTls, Socket,
+    config::{Host, SslMode, TargetSessionAttrs},
     tls::MakeTlsConnect,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{error, tls::Tls};
+use super::{error, negotiation::Negotiator, sqlstate::Coded, tls::Tls, url::Url};
 use crate::domain::{Error, Result};
 
 /// Shown in `pg_stat_activity`, unless the URL says otherwise.
@@ -21,6 +22,8 @@ const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(60);
 /// A peer that vanished is noticed after this idle time and three unanswered probes.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const PROBE: Duration = Duration::from_secs(10);
+/// Statements here are written for it: under a stricter default of the database one in eight would lose a race.
+const READ_COMMITTED: &str = r"-c default_transaction_isolation=read\ committed";
 /// What tokio-postgres has when the URL says nothing.
 const KEEPALIVE_UNSET: Duration = Duration::from_hours(2);
 
@@ -108,9 +111,32 @@ impl Target {
         Err(Refusal { hopeless, place: self.place(), why })
     }
 
+    /// A connection whose errors bring their code. Only where the URL mixes sockets with hosts, wants a socket to be writable or
+    /// names hosts by address alone, they do not: tokio-postgres then lets nobody in between.
     async fn open(&self, session: Session) -> Result<AsyncPgConnection, (bool, String)> {
-        let (client, connection) = self.open_plain(session).await?;
-        let set_up = AsyncPgConnection::try_from_client_and_connection(client, connection).await;
+        let refused = |cause| (error::is_hopeless(&cause), told(&cause));
+        let mut config = self.config_for(session);
+        let hosts = config.get_hosts().to_vec();
+        let any = config.get_target_session_attrs() == TargetSessionAttrs::Any;
+        let set_up = if !hosts.is_empty() && hosts.iter().all(|host| matches!(host, Host::Tcp(_))) {
+            let negotiator = Negotiator::take_over(&mut config, self.connector.clone());
+            let (client, connection) = config.connect(negotiator).await.map_err(refused)?;
+            AsyncPgConnection::try_from_client_and_connection(client, connection).await
+        } else if let ([Host::Unix(folder)], true) = (&hosts[..], any) {
+            let port = config.get_ports().first().copied().unwrap_or(5432);
+            let socket = UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await;
+            let socket =
+                Coded::new(socket.map_err(|cause| (false, format!("error connecting to server: {cause}")))?);
+            let (client, mut connection) = config.connect_raw(socket, NoTls).await.map_err(refused)?;
+            // Until the client is dropped, or the connection is lost: whoever waits on it then hears of it.
+            tokio::spawn(async move {
+                while let Some(Ok(_)) = poll_fn(|context| connection.poll_message(context)).await {}
+            });
+            AsyncPgConnection::try_from(client).await
+        } else {
+            let (client, connection) = config.connect(self.connector.clone()).await.map_err(refused)?;
+            AsyncPgConnection::try_from_client_and_connection(client, connection).await
+        };
         set_up.map_err(|cause| (false, told(&cause)))
     }
 
@@ -126,17 +152,25 @@ impl Target {
     }
 
     async fn open_plain(&self, session: Session) -> Result<(Client, Driver), (bool, String)> {
+        let connected = self.config_for(session).connect(self.connector.clone()).await;
+        connected.map_err(|cause| (error::is_hopeless(&cause), told(&cause)))
+    }
+
+    fn config_for(&self, session: Session) -> Config {
         let mut config = self.config.clone();
         if config.get_connect_timeout().is_none() {
             // So that a host that swallows packets leaves time for the next one.
             let hosts = u32::try_from(config.get_hosts().len().max(1)).unwrap_or(1);
             config.connect_timeout(session.connect_timeout / hosts);
         }
-        if !self.options_given {
-            config.options(session.options());
+        match (self.options_given, config.get_options()) {
+            (false, _) => _ = config.options(session.options()),
+            // Options that somebody chose hold, and ours beside them.
+            (true, Some(own)) => _ = config.options(format!("{READ_COMMITTED} {own}")),
+            // A pooler takes none.
+            (true, None) => {}
         }
-        let connected = config.connect(self.connector.clone()).await;
-        connected.map_err(|cause| (error::is_hopeless(&cause), told(&cause)))
+        config
     }
 
     /// The hosts and ports, for messages.
@@ -167,7 +201,7 @@ impl Session {
     fn options(&self) -> String {
         let millis = |time: Duration| time.as_millis().to_string();
         format!(
-            "-c statement_timeout={} -c idle_in_transaction_session_timeout={} -c timezone=UTC{}",
+            "{READ_COMMITTED} -c statement_timeout={} -c idle_in_transaction_session_timeout={} -c timezone=UTC{}",
             self.statement_timeout.map_or_else(|| "0".to_owned(), millis),
             millis(IDLE_IN_TRANSACTION),
             if self.scans { "" } else { " -c enable_seqscan=off" },
@@ -197,50 +231,6 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
-
-/// A URL less the parameters that tokio-postgres does not know.
-struct Url {
-    rest: String,
-    sslmode: Option<String>,
-    sslrootcert: Option<String>,
-    options_given: bool,
-}
-
-impl Url {
-    fn split(url: &str) -> Self {
-        // Not within the password, which ends at the `@`.
-        let authority = url.find('@').unwrap_or(0);
-        let (credentials, place) = url.split_at(authority);
-        let (place, parameters) = place.split_once('?').unwrap_or((place, ""));
-        let mut split = Self {
-            rest: format!("{credentials}{place}"),
-            sslmode: None,
-            sslrootcert: None,
-            options_given: false,
-        };
-        let mut kept = Vec::new();
-        for parameter in parameters.split('&').filter(|p| !p.is_empty()) {
-            match parameter.split_once('=') {
-                Some(("sslmode", value)) => split.sslmode = Some(decoded(value)),
-                Some(("sslrootcert", value)) => split.sslrootcert = Some(decoded(value)),
-                Some(("options", "")) => split.options_given = true,
-                Some(("options", _)) => {
-                    split.options_given = true;
-                    kept.push(parameter);
-                }
-                _ => kept.push(parameter),
-            }
-        }
-        if !kept.is_empty() {
-            split.rest = format!("{}?{}", split.rest, kept.join("&"));
-        }
-        split
-    }
-}
-
-fn decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
-}
 
 /// An error and its causes on one line. PostgreSQL's DETAIL, which holds values, is not among them.
 fn told(error: &dyn std::error::Error) -> String {

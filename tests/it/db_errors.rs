@@ -1,9 +1,14 @@
 //! What a real PostgreSQL says, in the terms of the domain.
 
-use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
-use starter::domain::{Conflict, Error};
+use std::time::Duration;
 
-use crate::support::db::TestDatabase;
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use starter::{
+    db::{Session, Target},
+    domain::{Conflict, Error},
+};
+
+use crate::support::db::{TestDatabase, number};
 
 async fn error(connection: &mut AsyncPgConnection, statements: &str) -> Error {
     let told = connection.batch_execute(statements).await;
@@ -87,4 +92,56 @@ async fn a_taken_name_is_a_conflict_and_shows_no_value() {
     assert!(matches!(error, Error::Internal(_)), "{error:?}");
     let text = format!("{error} {error:?}");
     assert!(text.contains("users_pkey") && !text.contains("00000000-0000"), "{text}");
+}
+
+/// An error of this code with a text of any language.
+async fn raised(connection: &mut AsyncPgConnection, code: &str, text: &str) -> Error {
+    let raise = format!("do $$ begin raise exception using errcode = '{code}', message = '{text}'; end $$");
+    error(connection, &raise).await
+}
+
+#[tokio::test]
+async fn a_full_disk_and_all_that_passes_is_unavailable_in_every_language() {
+    let database = TestDatabase::empty().await;
+    let mut connection = database.connection().await;
+    for code in [
+        "53000", "53100", "53200", "53300", "53400", "40001", "40P01", "57014", "57P01", "57P03", "55P03",
+        "25006",
+    ] {
+        assert_unavailable(&raised(&mut connection, code, "kein Platz mehr auf dem Gerät").await);
+    }
+}
+
+#[tokio::test]
+async fn the_code_decides_and_no_text() {
+    let database = TestDatabase::empty().await;
+    let mut connection = database.connection().await;
+    for code in ["P0001", "22023", "XX000", "42P01"] {
+        let error = raised(&mut connection, code, "deadlock detected").await;
+        assert!(matches!(error, Error::Internal(_)), "{code}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_connection_reads_what_is_committed_whatever_the_database_has_by_default() {
+    let database = TestDatabase::create().await;
+    let level =
+        "select case current_setting('transaction_isolation') when 'read committed' then 1 else 0 end::int8";
+    for default in ["serializable", "repeatable read"] {
+        let alter = format!(
+            "do $$ begin execute format('alter database %I set default_transaction_isolation = %L',
+                current_database(), '{default}'); end $$"
+        );
+        database.sql(&alter).await;
+        assert_eq!(number(&mut database.connection().await, level).await, 1, "{default}");
+        assert_eq!(number(&mut database.pool().await.get().await.unwrap(), level).await, 1, "{default}");
+        // Options of the URL's own do not take it away.
+        let url = format!("{}?options=-c%20geqo%3Doff", database.url());
+        let target = Target::parse(&secrecy::SecretString::from(url)).unwrap();
+        let session =
+            Session { connect_timeout: Duration::from_secs(30), statement_timeout: None, scans: true };
+        assert_eq!(number(&mut target.dial(session).await.unwrap(), level).await, 1, "{default}, options");
+        let geqo = "select case current_setting('geqo') when 'off' then 1 else 0 end::int8";
+        assert_eq!(number(&mut target.dial(session).await.unwrap(), geqo).await, 1, "options of the URL");
+    }
 }

@@ -167,3 +167,15 @@ async fn of_several_hosts_the_first_that_fits_is_taken() {
     let error = encrypted(&server.url(&hosts, "target_session_attrs=read-only")).await.unwrap_err();
     assert!(error.to_string().contains("database is not read only"), "{error}");
 }
+
+#[tokio::test]
+async fn errors_bring_their_code_encrypted_or_not() {
+    let raise = "do $$ begin raise exception using errcode = '53100', message = 'kein Platz'; end $$";
+    let server = Server::start(true).await;
+    for mode in ["disable", "prefer", "require"] {
+        let url = server.url("localhost", &format!("sslmode={mode}"));
+        let mut connection = target(&url).dial(SESSION).await.unwrap();
+        let error = Error::from(connection.batch_execute(raise).await.unwrap_err());
+        assert!(matches!(error, Error::Unavailable { what: "database", .. }), "{mode}: {error:?}");
+    }
+}

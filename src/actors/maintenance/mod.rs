@@ -4,6 +4,8 @@
 //! It runs in every process and takes turns with the others by a lock that ends with the transaction. It owns nothing:
 //! when it dies, a new one begins where any other process would.
 
+mod clock;
+mod observer;
 mod queue;
 mod schedules;
 mod sweep;
@@ -34,6 +36,7 @@ impl Actor for Maintenance {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.spawn(queue::keep_in_order(self.upkeep.clone()).into_actor(self));
+        context.spawn(clock::watch(self.upkeep.clone()).into_actor(self));
         context.spawn(schedules::keep_time(self.upkeep.clone()).into_actor(self));
         context.spawn(sweep::keep_small(self.upkeep.clone()).into_actor(self));
         context.spawn(sweep::keep_vacuumed(self.upkeep.clone()).into_actor(self));

@@ -1,5 +1,7 @@
 //! Keeping the queue in order.
 
+use std::time::Instant;
+
 use super::upkeep::Upkeep;
 use crate::{
     db::{
@@ -27,11 +29,14 @@ pub(super) async fn keep_in_order(upkeep: Upkeep) {
 /// One look: workers that gave no sign of life are given up, and their tasks rescued.
 async fn order(upkeep: &Upkeep) -> Result<()> {
     let mut connection = upkeep.0.pool.get().await?;
+    let signs = queue::signs_of_life(&mut connection).await?;
+    let silent = upkeep.observer().silent(&signs, Instant::now());
+
     let turn = connection.transaction(async |connection| {
         if !turn::take(connection, Turn::Queue).await? {
             return Ok(None);
         }
-        let buried = queue::bury_workers(connection).await?;
+        let buried = queue::bury_workers(connection, &silent).await?;
         let rescued = queue::rescue(connection, CLAIMS_AT_ONCE).await?;
         let promoted = queue::promote_left_behind(connection, TASKS_AT_ONCE).await?;
         Ok::<_, Error>(Some((buried, rescued, promoted)))

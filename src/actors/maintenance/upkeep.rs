@@ -1,7 +1,12 @@
 //! What maintenance works with.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
+use super::observer::Observer;
 use crate::{
     config::Config,
     db::Pool,
@@ -62,6 +67,7 @@ pub(super) struct Inner {
     pub(super) settings: Settings,
     /// Up to where the tasks have been looked through for old ones.
     pub(super) tasks_seen: tokio::sync::Mutex<Option<TaskId>>,
+    observer: Mutex<Observer>,
 }
 
 impl fmt::Debug for Upkeep {
@@ -73,6 +79,12 @@ impl fmt::Debug for Upkeep {
 impl Upkeep {
     /// Of this database, of the schedules of types that are in `registry`, and of these files.
     pub fn new(pool: Pool, registry: Registry, files: Option<Files>, settings: Settings) -> Self {
-        Self(Arc::new(Inner { pool, registry, files, settings, tasks_seen: tokio::sync::Mutex::default() }))
+        let (tasks_seen, observer) = (tokio::sync::Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { pool, registry, files, settings, tasks_seen, observer }))
+    }
+
+    /// What this process saw of the workers.
+    pub(super) fn observer(&self) -> MutexGuard<'_, Observer> {
+        self.0.observer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -30,6 +30,7 @@ macro_rules! ring {
 pub(super) use ring;
 
 mod claim;
+mod clock;
 mod due;
 mod hand_back;
 mod outcome;
@@ -41,13 +42,14 @@ mod schedule;
 mod watch;
 
 pub use claim::{Places, Wanted, Whence, claim, claim_from, claim_limited, peek};
+pub use clock::{Planned, bring_back, planned, replan};
 pub use due::{Due, promote, promote_left_behind};
 pub use hand_back::{hand_back, settle, take_back};
 pub use outcome::{Stopping, stop, succeed, succeed_by};
 pub use payloads::payloads;
 pub use progress::report_progress;
 pub use registration::{beat, deregister, note_begun, register};
-pub use rescue::{Rescued, bury_workers, rescue};
+pub use rescue::{Rescued, SignOfLife, bury_workers, rescue, signs_of_life};
 pub use schedule::{DueTick, Firing, disable, due_ticks, fire, next_tick};
 pub use watch::{Interference, watch};
 

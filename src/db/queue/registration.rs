@@ -14,8 +14,8 @@ struct Register;
 
 impl Fixed for Register {
     const SQL: &'static str = "
-        insert into workers (host, pid, version, task_types, queues, lease_expires_at)
-        values ($1, $2, $3, $4, $5, now() + make_interval(secs => $6)) returning id";
+        insert into workers (host, pid, version, task_types, queues, lease_expires_at, lease_secs)
+        values ($1, $2, $3, $4, $5, now() + make_interval(secs => $6), $6) returning id";
     type Args = (Text, Integer, Text, Array<Text>, Array<Text>, Double);
     type Row = (BigInt,);
 }

@@ -1,6 +1,8 @@
 //! Tasks whose worker died: found by the absence of its row, so that a half-done sweep is finished by the next.
 
-use diesel::sql_types::{BigInt, Nullable, Text, Uuid as SqlUuid};
+use std::time::Duration;
+
+use diesel::sql_types::{Array, BigInt, Double, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use uuid::Uuid;
 
@@ -10,23 +12,70 @@ use crate::{
     domain::{Result, TaskId, attempt::WorkerId, task::Status},
 };
 
-struct BuryWorkers;
+struct SignsOfLife;
 
-impl Fixed for BuryWorkers {
-    const SQL: &'static str = "
-        delete from workers where id = any(array(
-            select id from workers where lease_expires_at < now() order by id limit $1 for update skip locked))
-        returning id";
-    type Args = (BigInt,);
-    type Row = (BigInt,);
+impl Fixed for SignsOfLife {
+    // Each sign of life makes a new version of the row, and its transaction is another, whatever any clock says.
+    const SQL: &'static str =
+        "select id, xmin::text::bigint, lease_secs from workers order by id limit 10000";
+    type Args = ();
+    type Row = (BigInt, BigInt, Double);
 }
 
-/// Gives up workers that gave no sign of life for as long as their lease, a hundred at most.
+/// A worker's last sign of life.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SignOfLife {
+    /// Who gave it.
+    pub worker: WorkerId,
+    /// Another number for each sign.
+    pub version: i64,
+    /// How long the worker may be silent.
+    pub lease: Duration,
+}
+
+/// The last signs of life of all workers.
 ///
 /// # Errors
 /// As the database tells.
-pub async fn bury_workers(connection: &mut AsyncPgConnection) -> Result<Vec<WorkerId>> {
-    let rows: Vec<(i64,)> = Statement::<BuryWorkers, _>::with((100,)).get_results(connection).await?;
+pub async fn signs_of_life(connection: &mut AsyncPgConnection) -> Result<Vec<SignOfLife>> {
+    let rows: Vec<(i64, i64, f64)> = Statement::<SignsOfLife, _>::with(()).get_results(connection).await?;
+    let sign = |(id, version, lease): (i64, i64, f64)| SignOfLife {
+        worker: WorkerId(id),
+        version,
+        lease: Duration::try_from_secs_f64(lease).unwrap_or(Duration::MAX),
+    };
+    Ok(rows.into_iter().map(sign).collect())
+}
+
+struct BuryWorkers;
+
+impl Fixed for BuryWorkers {
+    // By the clock of the database, too, the lease must be over, unless it ends at a time that no sign of life can lead to: the
+    // clock was ahead then.
+    const SQL: &'static str = "
+        delete from workers where id = any(array(
+            select id from workers join unnest($1, $2) as silent (worker, seen)
+                on id = worker and xmin::text::bigint = seen
+            where lease_expires_at < now() or lease_expires_at > now() + make_interval(secs => lease_secs + 1)
+            order by id limit $3 for update of workers skip locked))
+        returning id";
+    type Args = (Array<BigInt>, Array<BigInt>, BigInt);
+    type Row = (BigInt,);
+}
+
+/// Gives up those of the workers, a hundred at most, that have given no sign of life since these. The caller has seen none for
+/// as long as their lease.
+///
+/// # Errors
+/// As the database tells.
+pub async fn bury_workers(
+    connection: &mut AsyncPgConnection,
+    silent: &[SignOfLife],
+) -> Result<Vec<WorkerId>> {
+    let (workers, versions): (Vec<i64>, Vec<i64>) =
+        silent.iter().map(|sign| (sign.worker.0, sign.version)).unzip();
+    let rows: Vec<(i64,)> =
+        Statement::<BuryWorkers, _>::with((workers, versions, 100)).get_results(connection).await?;
     Ok(rows.into_iter().map(|(id,)| WorkerId(id)).collect())
 }
 

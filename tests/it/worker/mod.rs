@@ -2,6 +2,7 @@
 
 mod begun;
 mod claims;
+mod clocks;
 mod files;
 mod late;
 mod lease;

@@ -56,7 +56,8 @@ async fn lose_a_worker(connection: &mut db::Connection) {
     // One worker is given up again and again.
     let gone = "delete from workers where id = (select min(id) from workers)";
     diesel_async::SimpleAsyncConnection::batch_execute(connection, gone).await.unwrap();
-    queue::bury_workers(connection).await.unwrap();
+    let signs = queue::signs_of_life(connection).await.unwrap();
+    queue::bury_workers(connection, &signs).await.unwrap();
     queue::rescue(connection, 20).await.unwrap();
     queue::promote(connection, &["default".to_owned()], 500).await.unwrap();
     queue::promote_left_behind(connection, 500).await.unwrap();

@@ -21,7 +21,7 @@ async fn upkeep(workshop: &Workshop, files: Option<Files>) -> Upkeep {
 async fn claim_and_die(workshop: &Workshop) {
     let mut connection = workshop.database.connection().await;
     let queues = ["default".to_owned()];
-    let lease = Duration::from_secs(3_600);
+    let lease = Duration::from_secs(2);
     let id = queue::register(&mut connection, ("gone", 1), &["noop"], &queues, lease).await.unwrap();
     let claimed = queue::claim(&mut connection, id, Lease::draw(), "default", &["noop"], 100).await.unwrap();
     assert!(!claimed.is_empty());
