@@ -28,7 +28,7 @@ use super::{
     memory::Memory,
     revocation::Revoker,
     sessions::{SessionStore, Sessions},
-    task_events::{Events, TaskEvents},
+    task_events::{self, Events, TaskEvents},
     threads::Thread,
     vital::Watched,
     watchdog::{self, Patience, Roster, Watchdog},
@@ -191,7 +191,14 @@ impl Stage<'_> {
     }
 
     fn task_events(&mut self, feed: &Feed) -> Live<TaskEvents> {
-        let (events, store) = (Events::new(self.ground.pool.clone(), feed.clone()), self.store.clone());
+        let server = &self.ground.config.server;
+        let settings = task_events::Settings {
+            streams: server.max_streams,
+            streams_per_user: server.max_streams_per_user,
+            ..task_events::Settings::default()
+        };
+        let (events, store) =
+            (Events::new(self.ground.pool.clone(), feed.clone(), settings), self.store.clone());
         self.start("TaskEvents", &store, move || TaskEvents::new(events.clone()))
     }
 
@@ -215,7 +222,7 @@ impl Stage<'_> {
         let asked = credentials.clone();
         let pending = move || -> BoxFuture<'static, Result<usize>> {
             let pool = asked.clone();
-            Box::pin(async move { health::pending_migrations(&mut *pool.get().await?).await })
+            Box::pin(async move { health::look(&mut *pool.get().await?).await })
         };
         let checkup = Checkup::new(Box::new(pending), move || feed.liveness());
         let roster: Roster = Arc::new(self.roster);

@@ -46,6 +46,13 @@ section! {
         /// Too big, and a few clients fill the memory; too small, and batches of tasks are refused.
         pub body_limit_bytes: usize = 262_144 => 1_024..=1_073_741_824,
 
+        /// Event streams at once in this process; more get 429 `quota_exceeded`.
+        /// Each holds a connection and some 100 KB at most.
+        pub max_streams: usize = 1_000 => 1..=100_000,
+
+        /// Event streams at once of one user in this process; more get 429 `quota_exceeded`.
+        pub max_streams_per_user: usize = 10 => 1..=100_000,
+
         /// Longest time for a whole request, seconds; 503 after it.
         /// Shorter than the statement time-out of the database, and slow answers are thrown away.
         pub request_timeout_secs: u64 = 30 => 1..=3_600,

@@ -2,9 +2,10 @@
 //!
 //! Ids are drawn before commit, so a reader who has seen id 7 does not know that 6 will not appear. Transactions are
 //! numbered too, and a snapshot knows the oldest one that is still at work: what all before it did is visible now. So the
-//! order is that of transactions, and a place below this horizon is final.
+//! order is that of transactions, and a place below this horizon is final. A reader in this process keeps its last snapshot,
+//! and reads what has become visible since: as much as was written, however long another transaction stays at work.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{
@@ -18,8 +19,9 @@ use super::{
     statement::{Fixed, Statement},
 };
 use crate::domain::{
-    Result, TaskId, UserId,
-    task_event::{Changes, Look, Position, TaskEvent},
+    Error, Result, TaskId, UserId,
+    event_cursor::{Cursor, Look, Snapshot, Wanted},
+    task_event::{Changes, TaskEvent},
 };
 
 struct Want;
@@ -42,41 +44,71 @@ pub async fn want(connection: &mut AsyncPgConnection, secs: f64) -> Result<()> {
     Ok(())
 }
 
-struct Snapshot;
+struct TakeSnapshot;
 
-impl Fixed for Snapshot {
+impl Fixed for TakeSnapshot {
     const SQL: &'static str = "
-        select pg_snapshot_xmin(now)::text::bigint, pg_snapshot_xmax(now)::text::bigint
+        select pg_snapshot_xmin(now)::text::bigint, pg_snapshot_xmax(now)::text::bigint,
+            array(select running::text::bigint from pg_snapshot_xip(now) running)
         from pg_current_snapshot() now";
     type Args = ();
-    type Row = (BigInt, BigInt);
+    type Row = (BigInt, BigInt, Array<BigInt>);
 }
 
-/// The oldest transaction that is at work, and the next one that will begin.
+/// Which transactions are visible now.
 ///
 /// # Errors
 /// As the database tells.
-pub async fn snapshot(connection: &mut AsyncPgConnection) -> Result<(i64, i64)> {
-    Ok(Statement::<Snapshot, _>::with(()).get_result(connection).await?)
+pub async fn snapshot(connection: &mut AsyncPgConnection) -> Result<Snapshot> {
+    let (oldest, next, running) = Statement::<TakeSnapshot, _>::with(()).get_result(connection).await?;
+    Ok(Snapshot { oldest, next, running })
 }
 
 struct ReadEvents;
 
 impl Fixed for ReadEvents {
+    // What became visible since a snapshot is what transactions did that had not begun or not ended then. Each row is read
+    // once, in slices: those of many tasks, or with much progress, would fill the memory. Only the first line
+    // brings the transactions at work: there may be hundreds.
     const SQL: &'static str = "
-        select pg_snapshot_xmin(pg_current_snapshot())::text::bigint, clock_timestamp(), event.*
-        from (select 1) always left join lateral (
-            select id, xid, at, task_ids, task_types, queues, statuses, attempts, progress, owners
-            from task_events
-            where xid >= $1 and (xid > $1 or id >= $2) and not (id = any($3))
-            order by xid, id limit $4) event on true";
-    type Args = (BigInt, BigInt, Array<BigInt>, BigInt);
+        select pg_snapshot_xmin(now)::text::bigint, pg_snapshot_xmax(now)::text::bigint,
+            case when coalesce(number, 1) = 1
+                then array(select running::text::bigint from pg_snapshot_xip(now) running) end,
+            clock_timestamp(), id, xid, at, first, task_ids, task_types, queues, statuses, attempts, progress, owners
+        from pg_current_snapshot() now left join lateral (
+            select row_number() over (order by xid, id, slice.first) as number, id, xid, at, slice.first as first,
+                task_ids[slice.first + 1 : slice.first + step] as task_ids,
+                task_types[slice.first + 1 : slice.first + step] as task_types,
+                queues[slice.first + 1 : slice.first + step] as queues,
+                statuses[slice.first + 1 : slice.first + step] as statuses,
+                attempts[slice.first + 1 : slice.first + step] as attempts,
+                progress[slice.first + 1 : slice.first + step] as progress,
+                owners[slice.first + 1 : slice.first + step] as owners
+            from (
+                (select * from task_events
+                where xid >= $1 and (xid, id) >= ($3, $4) and xid < $6 and xid <> all($7)
+                order by xid, id limit $8 + 1)
+                union all
+                (select * from task_events
+                where xid = any($2) and xid < $1 and (xid, id) >= ($3, $4) and xid < $6 and xid <> all($7)
+                order by xid, id limit $8 + 1)
+            ) changes
+            cross join lateral (select case when pg_column_size(progress) > 65536 then 1 else 100 end) size (step)
+            cross join lateral generate_series(
+                case when (xid, id) = ($3, $4) then $5 else 0 end, cardinality(task_ids) - 1, step) slice (first)
+            order by xid, id, slice.first limit $8
+        ) event on true
+        order by number";
+    type Args = (BigInt, Array<BigInt>, BigInt, BigInt, Integer, BigInt, Array<BigInt>, BigInt);
     type Row = (
         BigInt,
+        BigInt,
+        Nullable<Array<BigInt>>,
         Timestamptz,
         Nullable<BigInt>,
         Nullable<BigInt>,
         Nullable<Timestamptz>,
+        Nullable<Integer>,
         Nullable<Array<SqlUuid>>,
         Nullable<Array<Text>>,
         Nullable<Array<Text>>,
@@ -89,11 +121,14 @@ impl Fixed for ReadEvents {
 
 #[derive(diesel::Queryable)]
 struct Row {
-    horizon: i64,
+    oldest: i64,
+    next: i64,
+    running: Option<Vec<i64>>,
     now: DateTime<Utc>,
     id: Option<i64>,
     transaction: Option<i64>,
     at: Option<DateTime<Utc>>,
+    first: Option<i32>,
     task_ids: Option<Vec<Uuid>>,
     task_types: Option<Vec<String>>,
     queues: Option<Vec<String>>,
@@ -103,26 +138,26 @@ struct Row {
     owners: Option<Vec<Option<Uuid>>>,
 }
 
-/// At most `at_most` statements' changes from the one at `from` on, which is among them, without those whose ids are in
-/// `known`.
+/// At most `at_most` statements' changes, or parts of them with a hundred tasks, that come next behind `cursor`.
 ///
 /// # Errors
 /// As the database tells.
-pub async fn read(
-    connection: &mut AsyncPgConnection,
-    from: Position,
-    known: &HashSet<i64>,
-    at_most: i64,
-) -> Result<Look> {
-    let known: Vec<i64> = known.iter().copied().collect();
-    let values = (from.transaction, from.row, known, at_most);
-    let rows: Vec<Row> = Statement::<ReadEvents, _>::with(values).get_results(connection).await?;
-    let mut look = Look { changes: Vec::with_capacity(rows.len()), horizon: 0, now: DateTime::UNIX_EPOCH };
-    for row in rows {
-        (look.horizon, look.now) = (row.horizon, row.now);
-        look.changes.extend(row.into_changes().map(Arc::new));
-    }
-    Ok(look)
+pub async fn read(connection: &mut AsyncPgConnection, cursor: &Cursor, at_most: usize) -> Result<Look> {
+    let Wanted { from, also, behind, until } = cursor.wanted();
+    let (next, running) = until.map_or((i64::MAX, &[][..]), |until| (until.next, &until.running));
+    let entry = i32::try_from(behind.entry).unwrap_or(i32::MAX).saturating_add(1);
+    let limit = i64::try_from(at_most).unwrap_or(i64::MAX - 1);
+    let values = (from, also, behind.transaction, behind.row, entry, next, running, limit);
+    let mut rows: Vec<Row> = Statement::<ReadEvents, _>::with(values).get_results(connection).await?;
+
+    // There is always one line, with the snapshot.
+    let head = rows.first_mut().map(|row| (row.oldest, row.next, row.running.take(), row.now));
+    let (oldest, next, running, now) =
+        head.ok_or_else(|| Error::internal("no snapshot came with the events"))?;
+    let seen = Snapshot { oldest, next, running: running.unwrap_or_default() };
+    let snapshot = Arc::new(until.cloned().unwrap_or(seen));
+    let changes: Vec<_> = rows.into_iter().filter_map(|row| row.into_changes().map(Arc::new)).collect();
+    Ok(Look { more: changes.len() >= at_most, changes, snapshot, now })
 }
 
 impl Row {
@@ -145,6 +180,6 @@ impl Row {
             })
         };
         let events = self.task_ids?.into_iter().map_while(event).collect();
-        Some(Changes::new(transaction, row, events))
+        Some(Changes::new(transaction, row, usize::try_from(self.first?).ok()?, events))
     }
 }

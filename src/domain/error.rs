@@ -49,6 +49,13 @@ pub enum Error {
         /// When a next try may succeed.
         retry_after: Duration,
     },
+    /// The caller has as many of something as it may have at once.
+    QuotaExceeded {
+        /// For people, a sentence that holds nothing of the input.
+        detail: &'static str,
+        /// When a next try may succeed.
+        retry_after: Duration,
+    },
     /// Too many failed log-ins for one account, existing or not.
     AccountLocked {
         /// When a next try may succeed.
@@ -144,6 +151,7 @@ impl Error {
             Self::Overloaded
                 | Self::Unavailable { .. }
                 | Self::RateLimited { .. }
+                | Self::QuotaExceeded { .. }
                 | Self::AccountLocked { .. }
         )
     }
@@ -179,6 +187,7 @@ impl fmt::Display for Error {
             Self::Conflict(Conflict::State(why)) => f.write_str(why),
             Self::IdempotencyKeyReused => f.write_str("the idempotency key was used for another request"),
             Self::RateLimited { .. } => f.write_str("too many requests"),
+            Self::QuotaExceeded { detail, .. } => write!(f, "quota exceeded: {detail}"),
             Self::AccountLocked { .. } => f.write_str("too many failed log-ins"),
             Self::Overloaded => f.write_str("overloaded"),
             Self::Unavailable { what, cause: None } => write!(f, "{what} is unavailable"),

@@ -8,6 +8,7 @@ pub mod caller;
 pub mod cron;
 pub mod email;
 pub mod error;
+pub mod event_cursor;
 pub mod forget;
 pub mod id;
 pub mod idempotency;

@@ -1,6 +1,6 @@
 //! What happens to tasks, in an order that a reader can come back to.
 
-use std::{collections::HashMap, fmt, str::FromStr, sync::Arc};
+use std::{collections::HashMap, fmt, str::FromStr};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -65,6 +65,11 @@ impl fmt::Display for Bookmark {
     }
 }
 
+impl Bookmark {
+    /// One that nobody knows: whoever comes with it has to look for themself.
+    pub const UNKNOWN: Self = Self { position: Position { transaction: 0, row: 0, entry: 0 }, at: 0 };
+}
+
 impl FromStr for Bookmark {
     type Err = Error;
 
@@ -84,28 +89,35 @@ impl FromStr for Bookmark {
     }
 }
 
-/// What one statement changed.
+/// What one statement changed, or a part of it: one that changes many tasks is read bit by bit.
 #[derive(Debug, Clone)]
 pub struct Changes {
     /// Its transaction.
     pub transaction: i64,
     /// Its id.
     pub row: i64,
+    /// The number of the first event here.
+    pub first: usize,
     /// One for each task.
     pub events: Vec<TaskEvent>,
     by_owner: HashMap<UserId, Vec<usize>>,
 }
 
 impl Changes {
-    /// Of the statement `row`.
-    pub fn new(transaction: i64, row: i64, events: Vec<TaskEvent>) -> Self {
+    /// Of the statement `row`, from its event number `first` on.
+    pub fn new(transaction: i64, row: i64, first: usize, events: Vec<TaskEvent>) -> Self {
         let mut by_owner: HashMap<UserId, Vec<usize>> = HashMap::new();
         for (n, event) in events.iter().enumerate() {
             if let Some(owner) = event.created_by {
                 by_owner.entry(owner).or_default().push(n);
             }
         }
-        Self { transaction, row, events, by_owner }
+        Self { transaction, row, first, events, by_owner }
+    }
+
+    /// Behind all of it.
+    pub fn end(&self) -> Position {
+        self.position(self.first + self.events.len().saturating_sub(1))
     }
 
     /// Behind the event number `entry`.
@@ -113,28 +125,16 @@ impl Changes {
         Position { transaction: self.transaction, row: self.row, entry }
     }
 
-    /// Those of tasks within `reach`, from number `from` on.
-    pub fn within(&self, reach: Reach, from: usize) -> Vec<(usize, &TaskEvent)> {
-        let chosen = |n: usize| self.events.get(n).map(|event| (n, event));
+    /// Those of tasks within `reach`, with their numbers.
+    pub fn within(&self, reach: Reach) -> Vec<(usize, &TaskEvent)> {
+        let chosen = |n: usize| self.events.get(n).map(|event| (self.first + n, event));
         match reach {
-            Reach::All => (from..self.events.len()).filter_map(chosen).collect(),
+            Reach::All => (0..self.events.len()).filter_map(chosen).collect(),
             Reach::Own(user) => {
-                let own = self.by_owner.get(&user).into_iter().flatten().copied();
-                own.filter(|n| *n >= from).filter_map(chosen).collect()
+                self.by_owner.get(&user).into_iter().flatten().copied().filter_map(chosen).collect()
             }
         }
     }
-}
-
-/// What a look at the events found.
-#[derive(Debug, Clone)]
-pub struct Look {
-    /// In order of transaction and id.
-    pub changes: Vec<Arc<Changes>>,
-    /// Transactions before this one have ended: nothing will be added before it.
-    pub horizon: i64,
-    /// The database's clock.
-    pub now: DateTime<Utc>,
 }
 
 #[cfg(test)]

@@ -67,6 +67,7 @@ catalogue! {
         "One or more values break a rule: see errors.";
     IDEMPOTENCY_KEY_REUSED: 422 "idempotency_key_reused", "Idempotency key reused",
         "This Idempotency-Key was used for another request.";
+    QUOTA_EXCEEDED: 429 "quota_exceeded", "Quota exceeded", "You have as many of these as you may have at once.";
     RATE_LIMITED: 429 "rate_limited", "Rate limited", "Too many requests: slow down.";
     ACCOUNT_LOCKED: 429 "account_locked", "Account locked", "Too many failed log-ins: try again later.";
     HEADERS_TOO_LARGE: 431 "request_header_fields_too_large", "Request header fields too large",

@@ -15,11 +15,11 @@ use std::{
 
 use actix_web::{
     Error, HttpMessage, HttpResponse, ResponseError,
-    body::{BoxBody, MessageBody},
+    body::{BodySize, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     error::InternalError,
     http::{
-        ConnectionType, StatusCode,
+        ConnectionType, StatusCode, Version,
         header::{self, HeaderMap, HeaderValue},
     },
     middleware::Next,
@@ -108,8 +108,12 @@ impl Edge {
             request.extensions_mut().insert(route);
             let grant = self.cors.grant(request.headers());
             let last_answer = request.conn_data::<LastAnswer>().cloned();
+            let chunks = request.version() > Version::HTTP_10;
             let mut answer = self.answer(request, next, client).await;
             self.finish(answer.response(), grant, &id);
+            if !chunks {
+                end_with_the_connection(answer.response());
+            }
             if answer.response().head().connection_type() == ConnectionType::Close {
                 last_answer.iter().for_each(LastAnswer::begin);
             }
@@ -163,6 +167,15 @@ impl Edge {
         if self.draining.has_begun() {
             response.head_mut().set_connection_type(ConnectionType::Close);
         }
+    }
+}
+
+/// HTTP/1.0 knows no chunks (RFC 9112, section 6.1): what has no length goes on to the end of the connection.
+fn end_with_the_connection(response: &mut HttpResponse) {
+    if matches!(response.body().size(), BodySize::Stream) {
+        let head = response.head_mut();
+        head.no_chunking(true);
+        head.set_connection_type(ConnectionType::Close);
     }
 }
 

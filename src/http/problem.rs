@@ -112,6 +112,7 @@ impl Problem {
         match self {
             Self::Domain(Error::Malformed(why)) => why,
             Self::Domain(Error::Conflict(Conflict::State(why))) => why,
+            Self::Domain(Error::QuotaExceeded { detail, .. }) => detail,
             Self::BrokenBody => "The body ended early, or is framed wrongly.",
             _ => self.kind().detail,
         }
@@ -126,9 +127,11 @@ impl Problem {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Domain(Error::RateLimited { retry_after } | Error::AccountLocked { retry_after }) => {
-                Some(*retry_after)
-            }
+            Self::Domain(
+                Error::RateLimited { retry_after }
+                | Error::AccountLocked { retry_after }
+                | Error::QuotaExceeded { retry_after, .. },
+            ) => Some(*retry_after),
             _ if self.kind().status == 503 => Some(Duration::from_secs(1)),
             _ => None,
         }
@@ -201,6 +204,7 @@ fn kind_of(error: &Error) -> &'static Kind {
         Error::Conflict(Conflict::State(_)) => &kinds::CONFLICT,
         Error::IdempotencyKeyReused => &kinds::IDEMPOTENCY_KEY_REUSED,
         Error::RateLimited { .. } => &kinds::RATE_LIMITED,
+        Error::QuotaExceeded { .. } => &kinds::QUOTA_EXCEEDED,
         Error::AccountLocked { .. } => &kinds::ACCOUNT_LOCKED,
         Error::Overloaded => &kinds::OVERLOADED,
         Error::Unavailable { .. } => &kinds::UNAVAILABLE,

@@ -58,7 +58,9 @@ impl From<Error> for Stop {
             | Error::NotFound
             | Error::Conflict(_)
             | Error::IdempotencyKeyReused => Self::refused(error.to_string()),
-            Error::RateLimited { retry_after } | Error::AccountLocked { retry_after } => {
+            Error::RateLimited { retry_after }
+            | Error::AccountLocked { retry_after }
+            | Error::QuotaExceeded { retry_after, .. } => {
                 Self::Failed { why: error.to_string().into(), not_before: Some(retry_after) }
             }
             Error::Overloaded => Self::failed("overloaded"),

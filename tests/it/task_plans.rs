@@ -1,7 +1,7 @@
 //! Statements about tasks keep a good plan, whether PostgreSQL looks at their arguments or not: what users and operators
 //! ask for, what `/metrics` shows, schedules, claims of limited types and from a bookmark.
 
-use std::{collections::HashSet, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use chrono::{TimeDelta, Utc};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
@@ -14,6 +14,7 @@ use starter::{
     domain::{
         Reach, TaskId, UserId,
         attempt::{Claim, Lease, WorkerId},
+        event_cursor::{Cursor, Snapshot},
         task::Status,
         task_event::Position,
         task_request::TaskFilter,
@@ -195,11 +196,16 @@ async fn counts(connection: &mut AsyncPgConnection, mode: &str) {
 }
 
 async fn events(connection: &mut AsyncPgConnection, mode: &str) {
-    for (transaction, known, found) in [(4_990, 0, 11), (1_000, 0, 500), (4_990, 500, 11), (30_000, 2, 0)] {
-        let known: HashSet<i64> = (0..known).map(|n| 1_000_000 + n).collect();
-        let from = Position { transaction, row: 0, entry: 0 };
-        let look = db::task_events::read(connection, from, &known, 500).await.unwrap();
-        assert_eq!((look.changes.len(), scanned(connection, ALL).await), (found, 0), "{from:?}, {mode}");
+    for (transaction, found) in [(4_990, 11), (1_000, 500), (30_000, 0)] {
+        let cursor = Cursor::behind(Position { transaction, row: 0, entry: 0 });
+        let look = db::task_events::read(connection, &cursor, 500).await.unwrap();
+        assert_eq!((look.changes.len(), scanned(connection, ALL).await), (found, 0), "{cursor:?}, {mode}");
+    }
+    // Transactions that were at work a long time ago, and some that were until now.
+    for (running, found) in [(vec![7, 4_980], 13), ((1_000..1_100).collect(), 111)] {
+        let cursor = Cursor::at(Arc::new(Snapshot { oldest: running[0], next: 4_990, running }));
+        let look = db::task_events::read(connection, &cursor, 500).await.unwrap();
+        assert_eq!((look.changes.len(), scanned(connection, ALL).await), (found, 0), "{cursor:?}, {mode}");
     }
 }
 

@@ -1,19 +1,23 @@
 //! The one look that feeds all listeners.
 
-use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::{
     sync::broadcast::{self, error::RecvError},
     time::{Instant, sleep, timeout},
 };
 
-use super::{Live, RECORDED, Shared};
+use super::{Live, RECORDED, Reached, Shared};
 use crate::{
     actors::change_feed::{News, TASKS},
     db,
     domain::{
         Result,
-        task_event::{Bookmark, Look, Position},
+        event_cursor::{Cursor, Look, Snapshot},
+        task_event::{Bookmark, Position},
     },
 };
 
@@ -23,8 +27,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(10);
 /// Between two notes that events are wanted.
 const WANT_EVERY: Duration = Duration::from_secs(60);
-/// Statements' changes in one look.
-const AT_MOST: i64 = 500;
+/// Statements' changes in one look, in slices of a hundred tasks.
+const AT_MOST: usize = 100;
 /// How long to wait for transactions that began before anything was recorded.
 const SETTLE: Duration = Duration::from_secs(2);
 /// After a failure.
@@ -48,51 +52,68 @@ async fn look_while_somebody_listens(shared: &Shared) -> Result<()> {
     let mut news = shared.feed.subscribe(TASKS);
     want(shared).await?;
     let mut wanted = Instant::now();
-    let known = *shared.reached.borrow();
-    let mut place = match known {
+    let known = shared.reached.borrow().clone();
+    let mut cursor = match known {
         // After a failure, or in the place of an actor that died.
-        Some(reached) => Place::at(reached.position),
-        None => Place::at(Position::before(settled(shared).await?)),
+        Some(reached) => reached.cursor,
+        None => Cursor::at(Arc::new(settled(shared).await?)),
     };
+
     while shared.listeners.load(Ordering::Acquire) > 0 {
         if wanted.elapsed() > WANT_EVERY {
             want(shared).await?;
             wanted = Instant::now();
         }
-        let seen = place.seen.keys().copied().collect();
-        let look = db::task_events::read(&mut *shared.pool.get().await?, place.from, &seen, AT_MOST).await?;
-        let more = look.changes.len() >= usize::try_from(AT_MOST).unwrap_or(usize::MAX);
-        place.advance(&look, more);
-        let (horizon, at) = (look.horizon, look.now.timestamp());
-        for changes in look.changes {
-            // Nobody listens any more: nobody misses it.
-            let _ = shared.live.send(Live { changes, horizon, at });
-        }
-        // After the events: who has heard all that was told before has heard everything up to here.
-        shared.reached.send_replace(Some(Bookmark { position: place.final_position(), at }));
+        let look = db::task_events::read(&mut *shared.pool.get().await?, &cursor, AT_MOST).await?;
+        let more = look.more || !cursor.reaches_now();
+        publish(shared, &mut cursor, look);
+
         if !more {
             hear(&mut news).await;
+            sleep(PAUSE).await;
         }
-        sleep(PAUSE).await;
     }
     Ok(())
+}
+
+/// Tells all listeners, and how far that goes. Nothing is waited for in between: an actor that dies leaves both or none.
+fn publish(shared: &Shared, cursor: &mut Cursor, look: Look) {
+    let at = look.now.timestamp();
+    let position = reached(&look);
+    let before = cursor.clone();
+    cursor.advance(&look);
+    for changes in look.changes {
+        let cursor = before.up_to(&look.snapshot, changes.end());
+        // Nobody listens any more: nobody misses it.
+        let _ = shared.live.send(Live { changes, cursor, horizon: look.snapshot.oldest, at });
+    }
+
+    // After the events: who has heard all that was told before has heard everything up to here.
+    let mark = Bookmark { position, at };
+    shared.reached.send_replace(Some(Reached { mark, cursor: cursor.clone() }));
+}
+
+/// Behind what is final: the transactions that had ended, but for those that the rest of the look is about.
+fn reached(look: &Look) -> Position {
+    let last = look.changes.last().filter(|_| look.more);
+    Position::before(last.map_or(i64::MAX, |last| last.transaction).min(look.snapshot.oldest))
 }
 
 async fn want(shared: &Shared) -> Result<()> {
     db::task_events::want(&mut *shared.pool.get().await?, RECORDED.as_secs_f64()).await
 }
 
-/// The first transaction whose changes are surely recorded: all that may have begun before it was known that they are
-/// wanted have ended. One that goes on for long is not waited for.
-async fn settled(shared: &Shared) -> Result<i64> {
+/// A snapshot behind which changes are surely recorded: all transactions that may have begun before it was known that they
+/// are wanted have ended. One that goes on for long is not waited for.
+async fn settled(shared: &Shared) -> Result<Snapshot> {
     let mut connection = shared.pool.get().await?;
-    let (mut oldest, next) = db::task_events::snapshot(&mut connection).await?;
-    let end = Instant::now() + SETTLE;
-    while oldest < next && Instant::now() < end {
+    let mut now = db::task_events::snapshot(&mut connection).await?;
+    let (next, end) = (now.next, Instant::now() + SETTLE);
+    while now.oldest < next && Instant::now() < end {
         sleep(PAUSE).await;
-        (oldest, _) = db::task_events::snapshot(&mut connection).await?;
+        now = db::task_events::snapshot(&mut connection).await?;
     }
-    Ok(oldest)
+    Ok(now)
 }
 
 /// Waits until something is said to have been recorded.
@@ -110,36 +131,6 @@ async fn hear(news: &mut Option<broadcast::Receiver<News>>) {
     let _late = timeout(LOOK_EVERY, said).await;
 }
 
-/// Where to look next.
-struct Place {
-    from: Position,
-    /// Statements at or behind `from` that were seen already: row and transaction.
-    seen: HashMap<i64, i64>,
-    horizon: i64,
-}
-
-impl Place {
-    /// Behind this position. Its own row was told as a whole.
-    fn at(position: Position) -> Self {
-        let seen = HashMap::from([(position.row, position.transaction)]);
-        Self { from: position, seen, horizon: position.transaction }
-    }
-
-    /// Nothing will be added before the horizon, so what was seen before it need not be kept in mind, unless there is more.
-    fn advance(&mut self, look: &Look, more: bool) {
-        self.seen.extend(look.changes.iter().map(|changes| (changes.row, changes.transaction)));
-        let end = look.changes.last().filter(|_| more).map_or(i64::MAX, |last| last.transaction);
-        let from = look.horizon.min(end).max(self.from.transaction);
-        self.seen.retain(|_, transaction| *transaction >= from);
-        self.horizon = from;
-        self.from = Position { transaction: from, row: 0, entry: 0 };
-    }
-
-    fn final_position(&self) -> Position {
-        Position::before(self.horizon)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -149,28 +140,21 @@ mod tests {
     use super::*;
     use crate::domain::task_event::Changes;
 
-    fn look(horizon: i64, rows: &[(i64, i64)]) -> Look {
+    fn look(oldest: i64, more: bool, rows: &[(i64, i64)]) -> Look {
         let changes =
-            rows.iter().map(|(transaction, row)| Arc::new(Changes::new(*transaction, *row, Vec::new())));
-        Look { changes: changes.collect(), horizon, now: DateTime::UNIX_EPOCH }
+            rows.iter().map(|(transaction, row)| Arc::new(Changes::new(*transaction, *row, 0, Vec::new())));
+        let snapshot = Arc::new(Snapshot { oldest, next: 100, running: vec![oldest] });
+        Look { changes: changes.collect(), more, snapshot, now: DateTime::UNIX_EPOCH }
     }
 
     #[test]
     fn what_a_transaction_before_the_horizon_did_is_final() {
-        let mut place = Place::at(Position::before(10));
-        place.advance(&look(15, &[(10, 1), (12, 3), (16, 2)]), false);
-        assert_eq!(place.from.transaction, 15);
-        assert_eq!(place.final_position(), Position::before(15));
-        assert_eq!(place.seen, HashMap::from([(2, 16)]));
-        place.advance(&look(20, &[(15, 4)]), false);
-        assert!(place.seen.is_empty());
+        assert_eq!(reached(&look(15, false, &[(10, 1), (12, 3), (16, 2)])), Position::before(15));
     }
 
     #[test]
-    fn a_look_that_was_cut_short_goes_on_where_it_ended() {
-        let mut place = Place::at(Position::before(10));
-        place.advance(&look(15, &[(10, 1), (12, 3)]), true);
-        assert_eq!(place.from, Position { transaction: 12, row: 0, entry: 0 });
-        assert_eq!(place.seen, HashMap::from([(3, 12)]));
+    fn a_look_that_was_cut_short_is_final_up_to_where_it_ended() {
+        assert_eq!(reached(&look(15, true, &[(10, 1), (12, 3)])), Position::before(12));
+        assert_eq!(reached(&look(15, true, &[(10, 1), (17, 3)])), Position::before(15));
     }
 }

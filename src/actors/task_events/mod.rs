@@ -7,6 +7,7 @@
 
 mod hub;
 mod listener;
+mod places;
 
 use std::{
     fmt,
@@ -21,11 +22,13 @@ use actix::{Actor, Context, Handler, Message};
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 pub use self::listener::{Listening, News};
+use self::places::Places;
 use super::{change_feed::Feed, reply::Answer, work::Work};
 use crate::{
     db::Pool,
     domain::{
-        Reach, Result,
+        Reach, Result, UserId,
+        event_cursor::Cursor,
         task_event::{Bookmark, Changes},
     },
 };
@@ -39,7 +42,27 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 /// Statements' changes that a slow listener may be behind before he has to read them from the database.
 const BACKLOG: usize = 512;
 /// What one listener has not taken yet.
-const UNREAD: usize = 256;
+const UNREAD: usize = 64;
+/// When a stream that was refused may be tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// How many may listen, and how slowly.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// In this process.
+    pub streams: usize,
+    /// Of one user in this process.
+    pub streams_per_user: usize,
+    /// How long a client may take nothing.
+    pub patience: Duration,
+}
+
+impl Default for Settings {
+    /// The contract's.
+    fn default() -> Self {
+        Self { streams: 1_000, streams_per_user: 10, patience: Duration::from_secs(60) }
+    }
+}
 
 /// The events of one process. Cheap to clone; outlives the actor.
 #[derive(Clone)]
@@ -48,18 +71,31 @@ pub struct Events(Arc<Shared>);
 struct Shared {
     pool: Pool,
     feed: Feed,
+    settings: Settings,
+    places: Places,
     listeners: AtomicUsize,
     /// The first listener is there.
     arrived: Notify,
     live: broadcast::Sender<Live>,
     /// Everything before this was told; `None` while the hub does not look.
-    reached: watch::Sender<Option<Bookmark>>,
+    reached: watch::Sender<Option<Reached>>,
+}
+
+/// How far the looks have come.
+#[derive(Debug, Clone)]
+struct Reached {
+    /// For clients: everything before it was told.
+    mark: Bookmark,
+    /// For this process: exactly what was told.
+    cursor: Cursor,
 }
 
 /// What one statement changed, and the look that found it.
 #[derive(Clone)]
 struct Live {
     changes: Arc<Changes>,
+    /// Behind it.
+    cursor: Cursor,
     /// Transactions before this one had ended then.
     horizon: i64,
     /// Seconds since 1970, by the database's clock.
@@ -68,10 +104,12 @@ struct Live {
 
 impl Events {
     /// Of the tasks in the database of `pool`. `feed` tells when to look.
-    pub fn new(pool: Pool, feed: Feed) -> Self {
+    pub fn new(pool: Pool, feed: Feed, settings: Settings) -> Self {
         Self(Arc::new(Shared {
             pool,
             feed,
+            settings,
+            places: Places::default(),
             listeners: AtomicUsize::new(0),
             arrived: Notify::new(),
             live: broadcast::Sender::new(BACKLOG),
@@ -124,14 +162,23 @@ pub struct Listen {
     pub reach: Reach,
     /// Where the caller was before.
     pub after: Option<Bookmark>,
+    /// The caller.
+    pub user: UserId,
 }
 
 impl Handler<Listen> for TaskEvents {
     type Result = Answer<Listening>;
 
-    fn handle(&mut self, Listen { reach, after }: Listen, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Listen { reach, after, user }: Listen, _: &mut Self::Context) -> Self::Result {
+        let shared = Arc::clone(&self.events.0);
+        let Settings { streams, streams_per_user, .. } = shared.settings;
+        let place = match shared.places.take(user, streams_per_user, streams) {
+            Ok(place) => place,
+            Err(error) => return Answer::Now(Err(error)),
+        };
+
         let (tell, told) = mpsc::channel(UNREAD);
-        tokio::spawn(listener::serve(Arc::clone(&self.events.0), reach, after, tell));
-        Answer::Now(Ok(told))
+        tokio::spawn(listener::serve(shared, reach, after, tell));
+        Answer::Now(Ok(Listening::new(told, place)))
     }
 }

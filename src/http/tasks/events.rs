@@ -31,14 +31,15 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often it is seen whether the credential is still good.
 const RECHECK: Duration = Duration::from_secs(15);
 /// Events in one chunk.
-const AT_ONCE: usize = 100;
+const AT_ONCE: usize = 32;
 
 /// Every change of the caller's tasks, of everybody's for an admin, as Server-Sent Events.
 ///
 /// The first event is `ready`; then each `task` event has the task's `id`, `task_type`, `queue`, `status`, `attempt`,
 /// `progress`, `created_by` and `at` as its data. Come back with the last event's id in `Last-Event-ID` within 50 minutes, and
-/// nothing is missed, though something may be told twice; later, the first event is `reset` and you have to list the tasks
-/// anew. The stream ends when the credential does.
+/// nothing is missed, though something may be told twice; later, or with an id of elsewhere, the first event is `reset` and
+/// you have to list the tasks anew. The stream ends when the credential does, or when the client reads nothing for a minute. A
+/// user may have ten at once (429 `quota_exceeded`).
 #[utoipa::path(
     get,
     path = "/api/v1/tasks/events",
@@ -52,20 +53,22 @@ async fn events(
     request: HttpRequest,
     feed: web::Data<Live<TaskEvents>>,
 ) -> Result<HttpResponse, Problem> {
-    let after = bookmark(&request)?;
+    let after = bookmark(&request);
     let mut answer = HttpResponse::Ok();
     answer.content_type("text/event-stream").insert_header(("x-accel-buffering", "no"));
     if request.method() == Method::HEAD {
         return Ok(answer.finish());
     }
-    let told = feed.ask(Listen { reach: identity.reach(), after }).await?;
+    let told = feed.ask(Listen { reach: identity.reach(), after, user: identity.user.id }).await?;
     Ok(answer.streaming(stream(Ear { told, identity, request, rechecked: Instant::now() })))
 }
 
-fn bookmark(request: &HttpRequest) -> Result<Option<Bookmark>> {
+/// What is no bookmark of ours is one that nobody knows: an error would keep an `EventSource` away for good, which sends the
+/// last id it saw, wherever that came from.
+fn bookmark(request: &HttpRequest) -> Option<Bookmark> {
     let line = request.headers().get(header::HeaderName::from_static("last-event-id"));
-    let text = line.map(|line| line.to_str().unwrap_or("?")).filter(|text| !text.is_empty());
-    text.map(str::parse).transpose()
+    let text = line.map(|line| line.to_str().unwrap_or("?")).filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or(Bookmark::UNKNOWN))
 }
 
 /// One client's end.
@@ -95,8 +98,8 @@ impl Ear {
             write(&mut chunk, &first?);
             for _ in 1..AT_ONCE {
                 match self.told.try_recv() {
-                    Ok(news) => write(&mut chunk, &news),
-                    Err(_) => break,
+                    Some(news) => write(&mut chunk, &news),
+                    None => break,
                 }
             }
             return Some(chunk.into());

@@ -23,7 +23,8 @@ async fn a_thousand_listeners_hear_everything_though_few_descriptors_were_given(
     let database = TestDatabase::create().await;
     let mut few = Command::new("/bin/sh");
     few.args(["-c", "ulimit -Sn 256 && exec \"$0\" server", env!("CARGO_BIN_EXE_starter")]);
-    let settings = [("STARTER__RATE_LIMIT__PER_SECOND", "0")];
+    let settings =
+        [("STARTER__RATE_LIMIT__PER_SECOND", "0"), ("STARTER__SERVER__MAX_STREAMS_PER_USER", "1000")];
     let server = Running::spawn_as(&mut few, &database.url(), &settings);
     server.until_ready().await;
     let token = server.register("alice").await;

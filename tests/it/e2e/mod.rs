@@ -1,7 +1,9 @@
 //! The real binary, as a user runs it: started, asked over HTTP, stopped by signals, killed.
 
 mod cancel;
+mod clocks;
 mod crowd;
+mod database_faults;
 mod faults;
 mod gauges;
 mod kill;
@@ -10,6 +12,7 @@ mod moments;
 mod revocation;
 mod soak;
 mod stop;
+pub(crate) mod streams;
 mod tour;
 mod wakeups;
 

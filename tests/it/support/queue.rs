@@ -8,7 +8,7 @@ use starter::{
         dispatcher::{Dispatch, Intake, TaskDispatcher},
         live::{Live, Reach},
         memory::Memory,
-        task_events::{Events, TaskEvents},
+        task_events::{self, Events, TaskEvents},
         threads::Thread,
         worker::Bell,
     },
@@ -33,6 +33,10 @@ pub(crate) struct Desk {
 
 impl Desk {
     pub(crate) async fn open(database: &TestDatabase) -> Self {
+        Self::with(database, task_events::Settings::default()).await
+    }
+
+    pub(crate) async fn with(database: &TestDatabase, settings: task_events::Settings) -> Self {
         let runtime = Arc::new(Runtime::new().unwrap());
         // Not to be dropped within an asynchronous test.
         std::mem::forget(Arc::clone(&runtime));
@@ -45,7 +49,7 @@ impl Desk {
         let dispatch = Dispatch::new(pool.clone(), Intake::new(Registry::builtin()), Bell::default());
         let reach = Reach { name: "TaskDispatcher", capacity: 4_096, patience: Duration::from_secs(60) };
         let feed = Feed::new(database.target(), pool.clone(), [Memory::none(), Memory::none()], &[TASKS]);
-        let (events, connected) = (Events::new(pool, feed.clone()), feed);
+        let (events, connected) = (Events::new(pool, feed.clone(), settings), feed);
         let feed_reach = Reach { name: "ChangeFeed", ..reach };
         // Lives as long as the actors' thread.
         std::mem::forget(Live::start(feed_reach, &thread, &alarm, move || {
