@@ -38,6 +38,6 @@ impl OneStatement {
     /// As the database tells.
     pub async fn enqueue(&self, task: NewTask) -> Result<Task> {
         let enqueued = insert(&mut *self.0.get().await?, vec![task]).await?;
-        enqueued.into_iter().next().map(|one| one.task).ok_or(Error::NotFound)
+        enqueued.into_iter().next().map(|one| Arc::unwrap_or_clone(one.task)).ok_or(Error::NotFound)
     }
 }

@@ -17,7 +17,7 @@ use super::{
     statement::{Fixed, Statement},
 };
 use crate::domain::{
-    Result, UserId,
+    Result, TaskId, UserId,
     idempotency::{Answer, IdempotencyKey, Known},
 };
 
@@ -40,28 +40,41 @@ struct LookUp;
 
 impl Fixed for LookUp {
     const SQL: &'static str = "
-        select known.user_id, known.key, request_hash, status, location, body, sealed
+        select known.user_id, known.key, request_hash, status, location, body, sealed, task_ids
         from unnest($1, $2) as wanted (user_id, key)
         join idempotency_keys known on known.user_id = wanted.user_id and known.key = wanted.key
         where known.user_id = any($1) and known.key = any($2)
             and created_at > statement_timestamp() - make_interval(secs =>
                 case when known.status is null then $3 else $4 end)";
     type Args = (Array<SqlUuid>, Array<Text>, Double, Double);
-    type Row = (SqlUuid, Text, Binary, Nullable<SmallInt>, Nullable<Text>, Nullable<Binary>, Bool);
+    type Row = (
+        SqlUuid,
+        Text,
+        Binary,
+        Nullable<SmallInt>,
+        Nullable<Text>,
+        Nullable<Binary>,
+        Bool,
+        Nullable<Array<SqlUuid>>,
+    );
 }
 
-type KnownRow = (Uuid, String, Vec<u8>, Option<i16>, Option<String>, Option<Vec<u8>>, bool);
+type KnownRow =
+    (Uuid, String, Vec<u8>, Option<i16>, Option<String>, Option<Vec<u8>>, bool, Option<Vec<Uuid>>);
 
 struct Store;
 
 impl Fixed for Store {
     // What is there has expired: it was not found by the look-up under the same lock.
     const SQL: &'static str = "
-        insert into idempotency_keys (user_id, key, request_hash, status, location, body, sealed, created_at)
-        select *, statement_timestamp() from unnest($1, $2, $3, $4, $5, $6, $7)
+        insert into idempotency_keys (user_id, key, request_hash, status, location, body, sealed, created_at, task_ids)
+        select user_id, key, request_hash, status, location, body, sealed, statement_timestamp(),
+            string_to_array(task_ids, ',')::uuid[]
+        from unnest($1, $2, $3, $4, $5, $6, $7, $8) as new (
+            user_id, key, request_hash, status, location, body, sealed, task_ids)
         on conflict (user_id, key) do update set request_hash = excluded.request_hash, status = excluded.status,
             location = excluded.location, body = excluded.body, sealed = excluded.sealed,
-            created_at = excluded.created_at
+            created_at = excluded.created_at, task_ids = excluded.task_ids
         returning user_id";
     type Args = (
         Array<SqlUuid>,
@@ -71,6 +84,8 @@ impl Fixed for Store {
         Array<Nullable<Text>>,
         Array<Nullable<Binary>>,
         Array<Bool>,
+        // Arrays of arrays have no gaps in SQL.
+        Array<Nullable<Text>>,
     );
     type Row = (SqlUuid,);
 }
@@ -98,11 +113,12 @@ pub async fn look_up(connection: &mut AsyncPgConnection, keys: &[IdempotencyKey]
     Ok(keys.iter().map(|key| known.remove(&(key.user, key.text.clone())).unwrap_or(Known::Nothing)).collect())
 }
 
-fn read((_, _, hash, status, location, body, sealed): KnownRow) -> Known {
+fn read((_, _, hash, status, location, body, sealed, task_ids): KnownRow) -> Known {
     match (<[u8; 32]>::try_from(hash), status, body) {
         (Ok(request_hash), Some(status), Some(body)) => {
             let status = u16::try_from(status).unwrap_or(500);
-            Known::Answered { request_hash, answer: Answer { status, location, body, sealed } }
+            let tasks = task_ids.unwrap_or_default().into_iter().map(TaskId).collect();
+            Known::Answered { request_hash, answer: Answer { status, location, body, sealed, tasks } }
         }
         _ => Known::UnderWay,
     }
@@ -125,11 +141,16 @@ pub async fn store(
         keys.iter().map(|key| key.request_hash.as_slice()).collect::<Vec<_>>(),
         answers.iter().map(|answer| answer.map(status)).collect::<Vec<_>>(),
         answers.iter().map(|answer| answer.and_then(|it| it.location.as_deref())).collect::<Vec<_>>(),
-        answers.iter().map(|answer| answer.map(|it| it.body.as_slice())).collect::<Vec<_>>(),
+        answers.iter().map(|answer| answer.map(|it| it.kept().0)).collect::<Vec<_>>(),
         answers.iter().map(|answer| answer.is_some_and(|it| it.sealed)).collect::<Vec<_>>(),
+        answers.iter().map(|answer| answer.and_then(|it| it.kept().1).map(joined)).collect::<Vec<_>>(),
     ));
     let _: Vec<(Uuid,)> = statement.get_results(connection).await?;
     Ok(())
+}
+
+fn joined(tasks: &[TaskId]) -> String {
+    tasks.iter().map(|task| task.0.to_string()).collect::<Vec<_>>().join(",")
 }
 
 /// Claims the key for work that is done elsewhere, if nothing is known of it.

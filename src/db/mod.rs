@@ -15,6 +15,7 @@ mod json;
 mod key_row;
 pub mod listen;
 pub mod migrate;
+mod moment;
 mod negotiation;
 pub mod one_time_tokens;
 pub mod pool;

@@ -83,7 +83,16 @@ pub async fn page(
         query = query.filter(schedules::id.lt(before.0));
     }
     let rows: Vec<ScheduleRow> = query.load(connection).await?;
-    rows.into_iter().map(Schedule::try_from).collect()
+    // One that cannot be read does not hide the others.
+    let read = |row: ScheduleRow| {
+        let id = row.id;
+        let schedule = Schedule::try_from(row);
+        let logged = schedule.inspect_err(|error| {
+            log::error!(schedule_id:% = id, error:% = error; "database failed to decode a schedule");
+        });
+        logged.ok()
+    };
+    Ok(rows.into_iter().filter_map(read).collect())
 }
 
 /// The schedule with this id.

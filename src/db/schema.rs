@@ -56,6 +56,8 @@ diesel::table! {
         body -> Nullable<Bytea>,
         sealed -> Bool,
         created_at -> Timestamptz,
+        /// The tasks that a large answer shows; its body is empty, and made anew from them.
+        task_ids -> Nullable<Array<Nullable<Uuid>>>,
     }
 }
 

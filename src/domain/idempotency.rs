@@ -1,9 +1,11 @@
 //! `Idempotency-Key`: the same request twice is done once (draft-ietf-httpapi-idempotency-key-header).
 
-use super::{Conflict, Error, Result, UserId};
+use super::{Conflict, Error, Result, TaskId, UserId};
 
 /// Longest key.
 const MAX_CHARS: usize = 255;
+/// Bytes of a body that is kept as it is; of a larger one that shows tasks, their ids are kept.
+const KEPT_BYTES: usize = 64 * 1024;
 
 /// A key, of one caller, for one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +43,24 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// It holds a secret, and only who sent the request can open it.
     pub sealed: bool,
+    /// The tasks that it shows, in their order.
+    pub tasks: Vec<TaskId>,
+}
+
+impl Answer {
+    /// Returns what is stored of it: the body, or the tasks that it shows where that is shorter by far.
+    pub fn kept(&self) -> (&[u8], Option<&[TaskId]>) {
+        if self.body.len() > KEPT_BYTES && !self.tasks.is_empty() {
+            (&[], Some(&self.tasks))
+        } else {
+            (&self.body, None)
+        }
+    }
+
+    /// Returns whether only the tasks were kept: the body is to be made anew from them.
+    pub fn lacks_body(&self) -> bool {
+        self.body.is_empty() && !self.tasks.is_empty()
+    }
 }
 
 /// What is known of a key.
@@ -77,6 +97,22 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_large_answer_is_kept_as_the_tasks_that_it_shows() {
+        let tasks = vec![TaskId::new(), TaskId::new()];
+        let answer = |bytes: usize, tasks: &[TaskId]| Answer {
+            status: 201,
+            location: None,
+            body: vec![b'x'; bytes],
+            sealed: false,
+            tasks: tasks.to_vec(),
+        };
+        assert_eq!(answer(KEPT_BYTES, &tasks).kept().0.len(), KEPT_BYTES);
+        assert_eq!(answer(KEPT_BYTES + 1, &tasks).kept(), (&[][..], Some(tasks.as_slice())));
+        assert_eq!(answer(KEPT_BYTES + 1, &[]).kept().0.len(), KEPT_BYTES + 1);
+        assert!(answer(0, &tasks).lacks_body() && !answer(1, &tasks).lacks_body());
+    }
 
     #[test]
     fn a_key_is_short_and_printable() {

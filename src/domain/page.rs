@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Error, Result, UserId};
+use super::{Error, Part, Result, UserId};
 
 /// How many objects a page holds at most: 1 to 100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,6 +159,14 @@ impl<T> Page<T> {
         Self { items: rows, next_cursor }
     }
 
+    /// As [`Page::new`], from rows that may have been cut short.
+    pub fn of_part(part: Part<T>, limit: Limit, listing: &Listing, key: impl Fn(&T) -> Cursor) -> Self {
+        let goes_on = part.cut && part.rows.len() <= limit.get();
+        let last = part.rows.last().filter(|_| goes_on).map(|last| listing.seal(key(last)));
+        let page = Self::new(part.rows, limit, listing, key);
+        Self { next_cursor: page.next_cursor.or(last), ..page }
+    }
+
     /// The same page with every item turned into something else.
     pub fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U> {
         Page { items: self.items.into_iter().map(change).collect(), next_cursor: self.next_cursor }
@@ -225,6 +233,20 @@ mod tests {
         let empty = Page::new(vec![], limit, &tasks(), key);
         let shown = serde_json::to_value(empty.map(|n| n.to_string())).unwrap();
         assert_eq!(shown, serde_json::json!({"items": [], "next_cursor": null}));
+    }
+
+    #[test]
+    fn a_page_that_was_cut_short_is_followed_by_another() {
+        let key = |n: &u128| Cursor { at: None, id: Uuid::from_u128(*n) };
+        let limit = Limit::parse(Some("3")).unwrap();
+        let page =
+            |rows: &[u128], cut| Page::of_part(Part { rows: rows.to_vec(), cut }, limit, &tasks(), key);
+        let next = |page: Page<u128>| tasks().open(&page.next_cursor.unwrap()).unwrap().id.as_u128();
+        assert_eq!(next(page(&[9, 8], true)), 8);
+        assert_eq!(next(page(&[9, 8, 7], true)), 7);
+        assert_eq!(next(page(&[9, 8, 7, 6], false)), 7);
+        assert_eq!(page(&[9, 8, 7], false).next_cursor, None);
+        assert_eq!(page(&[], false).next_cursor, None);
     }
 
     fn cursors() -> impl Strategy<Value = Cursor> {

@@ -1,5 +1,7 @@
 //! A task: work that is done in the background, at least once, with exactly one attempt that may end it.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use derive_more::Display;
 use serde::{Deserialize, Serialize};
@@ -110,6 +112,15 @@ pub struct Task {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
+impl Task {
+    /// Returns the size of the texts that may be long, in bytes.
+    pub fn bytes(&self) -> usize {
+        let json = |text: &Option<JsonText>| text.as_ref().map_or(0, JsonText::bytes);
+        let error = self.last_error.as_ref().map_or(0, String::len);
+        self.payload.bytes() + json(&self.progress) + json(&self.result) + error
+    }
+}
+
 /// When a task shall run. The database's clock decides what "now" is.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum When {
@@ -173,8 +184,8 @@ pub struct AttemptRecord {
 /// What came of a [`NewTask`].
 #[derive(Debug, Clone)]
 pub struct Enqueued {
-    /// The new task, or the unfinished one that holds its `unique_key`.
-    pub task: Task,
+    /// The new task, or the unfinished one that holds its `unique_key`; shared by all that it stands for.
+    pub task: Arc<Task>,
     /// `false` for the one that was there already.
     pub is_new: bool,
 }

@@ -155,7 +155,7 @@ fn issued(once: ShownOnce) -> Result<Answer, Error> {
 
 fn shown(status: u16, location: Option<String>, once: ShownOnce) -> Result<Answer, Error> {
     let body = serde_json::to_vec(&KeyShown::from(once)).map_err(Error::internal)?;
-    Ok(Answer { status, location, body, sealed: false })
+    Ok(Answer { status, location, body, sealed: false, tasks: Vec::new() })
 }
 
 /// The caller's keys, newest first; everybody's for an admin.

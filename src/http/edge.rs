@@ -29,7 +29,7 @@ use futures_util::FutureExt;
 
 use super::{
     access_log::Visit, client_ip::ClientIp, connection::LastAnswer, cors::Cors, endpoint::Matched, headers,
-    problem::Problem, rate_limit::RateLimiter, request_id, settings::Settings,
+    large::LargeAnswers, problem::Problem, rate_limit::RateLimiter, request_id, settings::Settings,
 };
 use crate::{domain, telemetry};
 
@@ -55,6 +55,7 @@ impl Draining {
 pub(super) struct Edge {
     pub(super) settings: Settings,
     pub(super) draining: Draining,
+    pub(super) large: LargeAnswers,
     cors: Cors,
     limiter: Option<RateLimiter>,
     auth_limiter: Option<RateLimiter>,
@@ -90,6 +91,7 @@ impl Edge {
                 .map(|rate| RateLimiter::new(rate, Duration::from_secs(60), rate)),
             settings,
             draining,
+            large: LargeAnswers::default(),
         }
     }
 

@@ -26,6 +26,7 @@ mod health;
 mod idempotency;
 mod identity;
 pub mod json;
+mod large;
 pub mod metrics;
 pub mod openapi;
 mod origin;

@@ -161,3 +161,112 @@ async fn a_row_that_nobody_can_have_enqueued_hides_no_other() {
     let shown = site.get(&format!("/api/v1/tasks/{}", good["id"].as_str().unwrap()), &token).await;
     assert_eq!(shown.json()["payload"], Value::Object(serde_json::Map::new()));
 }
+
+/// Tasks of about 60 KB each; every second one compresses well. Returns their ids, the newest first.
+async fn large_tasks(site: &Site, token: &str, count: usize) -> Vec<String> {
+    let mut ids = Vec::new();
+    for n in 0..count {
+        let data = match n % 2 {
+            0 => format!("[0{}]", ",0".repeat(30_000)),
+            _ => format!(
+                "\"{}\"",
+                (0..7_500_u32).map(|n| format!("{:08x}", n.wrapping_mul(2_654_435_761))).collect::<String>()
+            ),
+        };
+        let body = hook(&data).replacen('{', &format!(r#"{{"unique_key":"k{n}","delay_secs":1000,"#), 1);
+        let told = send(site, "/api/v1/tasks", token, body).await;
+        assert_eq!(told.status, 201, "{}", told.text.len());
+        ids.insert(0, told.json()["id"].as_str().unwrap().to_owned());
+    }
+    ids
+}
+
+fn ids_of(items: &Value) -> Vec<String> {
+    items["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[actix_rt::test]
+async fn a_page_of_large_tasks_ends_early_and_the_next_goes_on() {
+    let site = Site::open().await;
+    let (_, token) = site.log_in("root", "admin").await;
+    let ids = large_tasks(&site, &token, 40).await;
+    let small = site.post("/api/v1/tasks", &token, &json!({"task_type": "noop"})).await.json();
+    let expected: Vec<String> =
+        std::iter::once(small["id"].as_str().unwrap().to_owned()).chain(ids).collect();
+
+    let (mut listed, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let page = site.get(&format!("/api/v1/tasks?limit=100{cursor}"), &token).await;
+        assert!(page.status == 200 && page.text.len() < 1_100_000, "{}", page.text.len());
+        let page = page.json();
+        listed.extend(ids_of(&page));
+        pages += 1;
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(listed, expected);
+    assert!((3..=4).contains(&pages), "{pages} pages");
+}
+
+#[actix_rt::test]
+async fn a_short_batch_is_not_answered_with_megabytes() {
+    let site = Site::open().await;
+    let (_, token) = site.log_in("root", "admin").await;
+    large_tasks(&site, &token, 40).await;
+    let batch = |keys: Vec<usize>| {
+        let tasks: Vec<Value> =
+            keys.iter().map(|n| json!({"task_type": "noop", "unique_key": format!("k{n}")})).collect();
+        json!({ "tasks": tasks })
+    };
+    let path = "/api/v1/tasks/batch";
+
+    let same = site.post(path, &token, &batch([vec![100], vec![1; 300]].concat())).await;
+    assert_eq!(same.fields(), ["/tasks"]);
+    assert_eq!(same.json()["errors"][0]["code"], "answer_too_large");
+    assert_eq!(site.post(path, &token, &batch((0..40).collect())).await.fields(), ["/tasks"]);
+    assert_eq!(
+        site.database.count("select count(*) from tasks where unique_key = 'k100'").await,
+        0,
+        "all or none"
+    );
+
+    let few = site.post(path, &token, &batch(vec![1, 2, 1, 77])).await;
+    assert_eq!(few.status, 201, "{}", few.text.len());
+    let ids = ids_of(&few.json());
+    assert!(ids.len() == 4 && ids[0] == ids[2] && ids[0] != ids[1]);
+}
+
+#[actix_rt::test]
+async fn a_large_answer_under_a_key_is_kept_as_ids_and_told_again() {
+    let site = Site::open().await;
+    let (_, token) = site.log_in("root", "admin").await;
+    let ids = large_tasks(&site, &token, 4).await;
+    let batch = json!({"tasks": (0..4).map(|n| json!({"task_type": "noop", "unique_key": format!("k{n}")})).collect::<Vec<_>>()});
+    let under = async |path: &str, body: &Value| {
+        let request =
+            site.request(Method::POST, path, &token).header("idempotency-key", path.len().to_string());
+        read(if body.is_null() { request } else { request.json(body) }).await
+    };
+
+    for (path, body, size) in [
+        ("/api/v1/tasks/batch".to_owned(), batch, 200_000),
+        ("/api/v1/tasks".to_owned(), json!({"task_type": "noop", "unique_key": "k0"}), 60_000),
+        (format!("/api/v1/tasks/{}/cancel", ids[3]), Value::Null, 60_000),
+    ] {
+        let first = under(&path, &body).await;
+        assert!(first.text.len() > size, "{path}: {}", first.text.len());
+        let again = under(&path, &body).await;
+        assert_eq!(
+            (again.status, again.header("idempotent-replayed")),
+            (first.status, Some("true")),
+            "{path}"
+        );
+        assert!(again.text == first.text, "{path}");
+    }
+    let kept = "select coalesce(max(octet_length(body)), 0) from idempotency_keys";
+    assert!(site.database.count(kept).await <= 65_536);
+    assert_eq!(
+        site.database.count("select count(*) from idempotency_keys where task_ids is not null").await,
+        1
+    );
+}

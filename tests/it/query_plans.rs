@@ -61,7 +61,8 @@ async fn no_hot_statement_reads_a_whole_table() {
         let keys: Vec<IdempotencyKey> = (0..50).map(key).collect();
         db::idempotency::look_up(connection, &keys).await.unwrap();
         assert_eq!(scans(connection).await, 0, "idempotency, {mode}");
-        let answer = Answer { status: 201, location: None, body: Vec::new(), sealed: false };
+        let answer =
+            Answer { status: 201, location: None, body: Vec::new(), sealed: false, tasks: Vec::new() };
         let nobody = db::idempotency::store(connection, &[(key(1), Some(answer))]).await;
         assert!(nobody.is_err(), "no such user");
     }

@@ -17,7 +17,13 @@ use crate::support::{
 
 fn render(enqueued: &[Enqueued]) -> Result<Answer> {
     let ids: Vec<String> = enqueued.iter().map(|one| one.task.id.to_string()).collect();
-    Ok(Answer { status: 201, location: None, body: ids.join(",").into_bytes(), sealed: false })
+    Ok(Answer {
+        status: 201,
+        location: None,
+        body: ids.join(",").into_bytes(),
+        sealed: false,
+        tasks: Vec::new(),
+    })
 }
 
 fn key(user: UserId, text: &str, request: u8) -> IdempotencyKey {
@@ -112,7 +118,13 @@ async fn a_claimed_key_is_under_way_until_it_is_finished_freed_or_forgotten() {
     assert!(claim().await.unwrap().is_none());
     database.sql("update idempotency_keys set created_at = now() - interval '5 minutes'").await;
     assert!(claim().await.unwrap().is_none(), "its process is gone");
-    let answer = Answer { status: 201, location: Some("/x".into()), body: b"secret".to_vec(), sealed: true };
+    let answer = Answer {
+        status: 201,
+        location: Some("/x".into()),
+        body: b"secret".to_vec(),
+        sealed: true,
+        tasks: Vec::new(),
+    };
     finish(Some(answer.clone())).await.unwrap();
     assert_eq!(claim().await.unwrap(), Some(answer));
     finish(None).await.unwrap();

@@ -1,6 +1,8 @@
 //! What administrators do to queues, schedules and others' tasks, each with its entry in the audit log. The command-line tool
 //! calls the same functions.
 
+use std::sync::Arc;
+
 use crate::{
     db::{self, Connection, Transactional as _, schedules::Check},
     domain::{
@@ -106,7 +108,7 @@ pub async fn enqueue_task(conn: &mut Connection, actor: &Actor, task: NewTask) -
         if enqueued.iter().any(|one| one.is_new) {
             db::audit::append(conn, actor, act).await?;
         }
-        Ok(enqueued.into_iter().map(|one| one.task).collect())
+        Ok(enqueued.into_iter().map(|one| Arc::unwrap_or_clone(one.task)).collect())
     })
     .await
 }

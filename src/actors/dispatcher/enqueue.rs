@@ -20,6 +20,9 @@ use crate::{
 /// Of one kind of enqueues. Two statements: one is written while the other is on its way to the disk.
 pub(super) const ENQUEUES: Limits = Limits { statements: 2, items: 500, waiting: 20_000 };
 
+/// Of those with a key: fewer, since the answer to each may be a task with a large payload.
+pub(super) const KEYED: Limits = Limits { items: 100, ..ENQUEUES };
+
 /// One `INSERT` for many callers.
 pub(super) struct Enqueues {
     pub(super) pool: Pool,
@@ -74,7 +77,9 @@ impl Handler<EnqueueTasks> for TaskDispatcher {
             let connection: &mut db::Connection = &mut pooled;
             let enqueued = if tasks.iter().any(|task| task.unique_key.is_some()) {
                 // Keys that are held take a second statement.
-                connection.transaction(async |connection| db::tasks::insert(connection, tasks).await).await?
+                connection
+                    .transaction(async |connection| db::tasks::insert_many(connection, tasks).await)
+                    .await?
             } else {
                 db::tasks::insert(connection, tasks).await?
             };

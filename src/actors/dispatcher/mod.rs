@@ -20,7 +20,7 @@ use std::fmt;
 use actix::{Actor, AsyncContext as _, Context, WrapFuture as _};
 
 use self::{
-    enqueue::{ENQUEUES, Enqueues},
+    enqueue::{ENQUEUES, Enqueues, KEYED},
     gauges::Gauges,
     once::{ONCE, Once},
     tasks::{LOOK_UPS, LookUps, STATISTICS, Statistics},
@@ -67,7 +67,7 @@ impl Dispatch {
         let enqueues = || Enqueues { pool: pool.clone(), wake: wake.clone() };
         Self {
             plain: Coalesce::new(enqueues(), ENQUEUES),
-            keyed: Coalesce::new(enqueues(), ENQUEUES),
+            keyed: Coalesce::new(enqueues(), KEYED),
             once: Coalesce::new(Once { pool: pool.clone(), wake: wake.clone() }, ONCE),
             look_ups: Coalesce::new(LookUps { pool: pool.clone() }, LOOK_UPS),
             statistics: Coalesce::new(Statistics { pool: pool.clone() }, STATISTICS),

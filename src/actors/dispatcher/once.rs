@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt};
 
 use actix::{Handler, Message};
 
-use super::{TaskDispatcher, Wake};
+use super::{TaskDispatcher, Wake, replays::shown};
 use crate::{
     actors::{
         coalesce::{Batch, Limits},
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Few at a time: a batch of tasks is large.
-pub(super) const ONCE: Limits = Limits { statements: 2, items: 50, waiting: 5_000 };
+pub(super) const ONCE: Limits = Limits { statements: 2, items: 8, waiting: 5_000 };
 
 /// One transaction for many requests.
 pub(super) struct Once {
@@ -97,7 +97,7 @@ async fn carry_out(
     if fresh.is_empty() {
         return Ok((answers, Vec::new()));
     }
-    let enqueued = db::tasks::insert(connection, tasks).await?;
+    let enqueued = db::tasks::insert_many(connection, tasks).await?;
     let mut rest = enqueued.as_slice();
     let mut stored = Vec::with_capacity(fresh.len());
     for (at, item) in fresh {
@@ -135,14 +135,22 @@ impl Handler<EnqueueOnce> for TaskDispatcher {
     type Result = Answer<Told>;
 
     fn handle(&mut self, EnqueueOnce { key, work }: EnqueueOnce, _: &mut Self::Context) -> Self::Result {
-        let once = self.0.once.clone();
+        let (once, pool, render) = (self.0.once.clone(), self.0.pool.clone(), work.render);
         let mine = work.tasks.first().map(|task| task.id);
         Answer::from_future(async move {
             let item = Item { key: key.clone(), work };
             let first = once.ask((key.user, key.text.clone()), item).await?;
             let answer = first.known.replay(&key)?;
             let answer = answer.ok_or_else(|| Error::internal("an idempotency key without an answer"))?;
-            Ok(Told { answer, replayed: first.made != mine })
+            let replayed = first.made != mine;
+            if !answer.lacks_body() {
+                return Ok(Told { answer, replayed });
+            }
+            let tasks = shown(&mut *pool.get().await?, &answer).await?;
+            if tasks.is_empty() {
+                return Err(Error::NotFound);
+            }
+            Ok(Told { answer: idempotency::Answer { body: render(&tasks)?.body, ..answer }, replayed })
         })
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     },
     db::{self, Pool},
     domain::{
-        Error, Reach, Result, TaskId,
+        Error, Part, Reach, Result, TaskId,
         audit::Actor,
         task::{AttemptRecord, Task},
         task_request::TaskFilter,
@@ -91,9 +91,9 @@ impl Handler<FindTask> for TaskDispatcher {
     }
 }
 
-/// Tasks, the newest first.
+/// Tasks, the newest first; fewer than are asked for when they would be too large together.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<Vec<Task>>")]
+#[rtype(result = "Result<Part<Task>>")]
 pub struct ListTasks {
     /// Which ones are there for the caller.
     pub reach: Reach,
@@ -106,7 +106,7 @@ pub struct ListTasks {
 }
 
 impl Handler<ListTasks> for TaskDispatcher {
-    type Result = Answer<Vec<Task>>;
+    type Result = Answer<Part<Task>>;
 
     fn handle(&mut self, list: ListTasks, _: &mut Self::Context) -> Self::Result {
         let pool = self.0.pool.clone();

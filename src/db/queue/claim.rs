@@ -14,6 +14,7 @@ use crate::{
     db::{
         Plans,
         json::Stored,
+        moment::Moment,
         statement::{Fixed, Statement},
     },
     domain::{
@@ -108,7 +109,7 @@ struct Row {
     request_id: Option<String>,
     created_by: Option<Uuid>,
     priority: i16,
-    run_at: DateTime<Utc>,
+    run_at: Moment,
     last_chance: bool,
 }
 
@@ -215,7 +216,7 @@ impl Row {
             request_id: self.request_id.map(Arc::from),
             created_by: self.created_by.map(UserId),
             priority: self.priority,
-            run_at: self.run_at,
+            run_at: self.run_at.0,
             last_chance: self.last_chance,
         }
     }

@@ -2,32 +2,36 @@
 
 use chrono::{DateTime, Utc};
 use diesel::{
-    ExpressionMethods, OptionalExtension, QueryDsl, SelectableHelper,
-    dsl::sql,
-    sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid},
+    OptionalExtension,
+    sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
 use super::row::{TaskColumns, TaskRow, task_columns};
 use crate::{
-    db::{
-        schema::tasks,
-        statement::{Fixed, Statement},
-    },
+    db::statement::{Fixed, Statement},
     domain::{
         Reach, Result, TaskId,
-        task::{AttemptRecord, Status, Task},
-        task_request::TaskFilter,
+        task::{AttemptRecord, Task},
     },
 };
+
+struct FindTask;
+
+impl Fixed for FindTask {
+    const SQL: &'static str = concat!("select ", task_columns!(), " from tasks where id = $1");
+    type Args = (SqlUuid,);
+    type Row = TaskColumns;
+}
 
 /// The task, if it is within `reach`.
 ///
 /// # Errors
 /// As the database tells.
 pub async fn find(connection: &mut AsyncPgConnection, id: TaskId, reach: Reach) -> Result<Option<Task>> {
-    let found = tasks::table.find(id.0).select(TaskRow::as_select()).first(connection).await.optional()?;
+    let statement = Statement::<FindTask, _>::with((id.0,));
+    let found: Option<TaskRow> = statement.get_result(connection).await.optional()?;
     let task: Option<Task> = found.map(Task::try_from).transpose()?;
     Ok(task.filter(|task| match reach {
         Reach::All => true,
@@ -50,54 +54,6 @@ impl Fixed for FindTasks {
 pub async fn find_many(connection: &mut AsyncPgConnection, ids: &[TaskId]) -> Result<Vec<Task>> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows: Vec<TaskRow> = Statement::<FindTasks, _>::with((ids,)).get_results(connection).await?;
-    rows.into_iter().map(Task::try_from).collect()
-}
-
-/// At most `fetch` tasks that fit `filter`, the newest first, those before the task `before`.
-///
-/// # Errors
-/// As the database tells.
-pub async fn page(
-    connection: &mut AsyncPgConnection,
-    reach: Reach,
-    filter: &TaskFilter,
-    before: Option<TaskId>,
-    fetch: i64,
-) -> Result<Vec<Task>> {
-    let mut query =
-        tasks::table.select(TaskRow::as_select()).order(tasks::id.desc()).limit(fetch).into_boxed();
-    if let Reach::Own(user) = reach {
-        query = query.filter(tasks::created_by.eq(user.0));
-    }
-    if let Some(user) = filter.created_by {
-        query = query.filter(tasks::created_by.eq(user.0));
-    }
-    if let Some(status) = filter.status {
-        query = query.filter(tasks::status.eq(status.as_str()));
-        // No index has the status itself.
-        query = match status {
-            Status::Pending => query.filter(tasks::stage.eq("due")),
-            Status::Scheduled | Status::Retrying => query.filter(tasks::stage.eq("waiting")),
-            Status::Failed | Status::Cancelled => query.filter(tasks::stage.eq(status.as_str())),
-            Status::Running => {
-                query.filter(sql::<Bool>("id = any(array(select unnest(task_ids) from task_claims))"))
-            }
-            Status::Succeeded => query,
-        };
-    }
-    if let Some(task_type) = &filter.task_type {
-        query = query.filter(tasks::task_type.eq(task_type));
-    }
-    if let Some(queue) = &filter.queue {
-        query = query.filter(tasks::queue.eq(queue));
-    }
-    if let Some(key) = &filter.unique_key {
-        query = query.filter(tasks::unique_key.eq(key));
-    }
-    if let Some(before) = before {
-        query = query.filter(tasks::id.lt(before.0));
-    }
-    let rows: Vec<TaskRow> = query.load(connection).await?;
     rows.into_iter().map(Task::try_from).collect()
 }
 

@@ -1,10 +1,10 @@
 //! Putting tasks into the queue: any number of them with one statement.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{
-    Array, Double, Integer, Json, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
+    Array, BigInt, Double, Integer, Json, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
@@ -111,6 +111,29 @@ impl Fixed for FindHolders {
     type Row = (Nullable<SqlUuid>, TaskColumns);
 }
 
+struct MeasureHolders;
+
+impl Fixed for MeasureHolders {
+    const SQL: &'static str = "
+        select coalesce(sum(octet_length(payload::text) + coalesce(octet_length(last_error), 0)), 0)::bigint from tasks
+        where held_key = any($1) and unique_scope = any($2)";
+    type Args = (Array<Text>, Array<SqlUuid>);
+    type Row = (BigInt,);
+}
+
+/// Bytes of payloads and errors of the tasks that hold keys, in the answer to many: a short request with the same key
+/// many times is not answered with megabytes.
+const HELD_BYTES: usize = 2 * 1024 * 1024;
+
+/// As [`insert`], for one caller and in a transaction: keys whose holders make a large answer are refused.
+///
+/// # Errors
+/// As [`insert`]; `/tasks` `answer_too_large`.
+pub async fn insert_many(connection: &mut AsyncPgConnection, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
+    let held_bytes = if tasks.len() > 1 { HELD_BYTES } else { usize::MAX };
+    insert_within(connection, tasks, held_bytes).await
+}
+
 /// Enqueues `tasks`; the answers are in the same order.
 ///
 /// A task whose `unique_key` is held by an unfinished task of the same owner (or by one before it in `tasks`) is not
@@ -123,6 +146,14 @@ impl Fixed for FindHolders {
 /// # Errors
 /// As the database tells; [`Error::Unavailable`] when a key changed hands too often.
 pub async fn insert(connection: &mut AsyncPgConnection, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
+    insert_within(connection, tasks, usize::MAX).await
+}
+
+async fn insert_within(
+    connection: &mut AsyncPgConnection,
+    tasks: Vec<NewTask>,
+    held_bytes: usize,
+) -> Result<Vec<Enqueued>> {
     let order: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
     let mut left = tasks;
     // In the order of keys, so that two batches with the same keys wait for, and never block, each other.
@@ -131,7 +162,7 @@ pub async fn insert(connection: &mut AsyncPgConnection, tasks: Vec<NewTask>) -> 
     for _ in 0..TRIES {
         left = add(connection, left, &mut done).await?;
         if !left.is_empty() {
-            left = find_holders(connection, left, &mut done).await?;
+            left = find_holders(connection, left, &mut done, held_bytes).await?;
         }
         if left.is_empty() {
             let lost = || Error::internal("a task was enqueued under another id");
@@ -211,7 +242,7 @@ fn fresh(task: NewTask, (_, stored, run_at, created_at, _): Added) -> Result<Enq
         started_at: None,
         finished_at: None,
     };
-    Ok(Enqueued { task, is_new: true })
+    Ok(Enqueued { task: Arc::new(task), is_new: true })
 }
 
 /// Returns those whose key is free again.
@@ -219,22 +250,42 @@ async fn find_holders(
     connection: &mut AsyncPgConnection,
     tasks: Vec<NewTask>,
     done: &mut HashMap<TaskId, Enqueued>,
+    at_most: usize,
 ) -> Result<Vec<NewTask>> {
     let keys: Vec<&str> = tasks.iter().filter_map(|task| task.unique_key.as_deref()).collect();
     let scopes: Vec<Uuid> = tasks.iter().map(scope).collect();
+
+    // Their texts are measured before they are loaded.
+    if at_most < usize::MAX {
+        let (bytes,): (i64,) =
+            Statement::<MeasureHolders, _>::with((&keys, &scopes)).get_result(connection).await?;
+        spend(at_most, usize::try_from(bytes).unwrap_or(usize::MAX))?;
+    }
+
     let rows: Vec<(Option<Uuid>, TaskRow)> =
         Statement::<FindHolders, _>::with((keys, scopes)).get_results(connection).await?;
     let mut holders = HashMap::with_capacity(rows.len());
     for (scope, row) in rows {
         let holder = Task::try_from(row)?;
-        holders.insert((scope, holder.unique_key.clone()), holder);
+        holders.insert((scope, holder.unique_key.clone()), Arc::new(holder));
     }
-    let mut left = Vec::new();
+
+    // One holder may stand for many, and is in the answer as often.
+    let (mut left, mut bytes_left) = (Vec::new(), at_most);
     for task in tasks {
         match holders.get(&(Some(scope(&task)), task.unique_key.clone())) {
-            Some(holder) => _ = done.insert(task.id, Enqueued { task: holder.clone(), is_new: false }),
+            Some(holder) => {
+                bytes_left = spend(bytes_left, holder.bytes())?;
+                done.insert(task.id, Enqueued { task: Arc::clone(holder), is_new: false });
+            }
             None => left.push(task),
         }
     }
     Ok(left)
+}
+
+fn spend(left: usize, bytes: usize) -> Result<usize> {
+    let message =
+        "the unfinished tasks that hold these keys are too large for one answer; send fewer at once";
+    left.checked_sub(bytes).ok_or_else(|| Error::invalid("/tasks", "answer_too_large", message))
 }

@@ -4,12 +4,14 @@ mod bulk;
 mod change;
 mod find;
 mod insert;
+mod page;
 mod recent;
 mod row;
 mod stats;
 
 pub use bulk::{Failed, Prune, disown, prune, retry_failed};
 pub use change::{cancel, delete, retry};
-pub use find::{attempts, find, find_many, page};
-pub use insert::insert;
+pub use find::{attempts, find, find_many};
+pub use insert::{insert, insert_many};
+pub use page::page;
 pub use stats::{depths, oldest_due, stats};

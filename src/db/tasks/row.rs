@@ -1,15 +1,13 @@
 //! A row of `tasks`, as users see it.
 
-use chrono::{DateTime, Utc};
 use diesel::{
-    Selectable,
     deserialize::Queryable,
     sql_types::{Integer, Json, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid},
 };
 use uuid::Uuid;
 
 use crate::{
-    db::{json::Stored, schema::tasks},
+    db::{json::Stored, moment::Moment},
     domain::{
         Error, Result, TaskId, UserId,
         task::{Status, Task},
@@ -30,7 +28,7 @@ pub(super) type TaskColumns = (
     SqlUuid,
     Text,
     Text,
-    Json,
+    Nullable<Json>,
     Text,
     SmallInt,
     Timestamptz,
@@ -48,28 +46,27 @@ pub(super) type TaskColumns = (
     Nullable<Timestamptz>,
 );
 
-#[derive(Debug, Queryable, Selectable)]
-#[diesel(table_name = tasks)]
+#[derive(Debug, Queryable)]
 pub(super) struct TaskRow {
-    id: Uuid,
+    pub(super) id: Uuid,
     task_type: String,
     queue: String,
-    payload: Stored,
+    pub(super) payload: Option<Stored>,
     status: String,
     priority: i16,
-    run_at: DateTime<Utc>,
+    run_at: Moment,
     attempt: i32,
     max_attempts: i32,
     retry_count: i32,
     last_error: Option<String>,
     progress: Option<Stored>,
-    result: Option<Stored>,
+    pub(super) result: Option<Stored>,
     unique_key: Option<String>,
     created_by: Option<Uuid>,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
-    started_at: Option<DateTime<Utc>>,
-    finished_at: Option<DateTime<Utc>>,
+    created_at: Moment,
+    updated_at: Moment,
+    started_at: Option<Moment>,
+    finished_at: Option<Moment>,
 }
 
 /// A status as it is stored.
@@ -85,10 +82,10 @@ impl TryFrom<TaskRow> for Task {
             id: TaskId(row.id),
             task_type: row.task_type,
             queue: row.queue,
-            payload: row.payload.read()?,
+            payload: row.payload.ok_or_else(|| Error::internal("a task came without its payload"))?.read()?,
             status: status(&row.status)?,
             priority: row.priority,
-            run_at: row.run_at,
+            run_at: row.run_at.0,
             attempt: row.attempt,
             max_attempts: row.max_attempts,
             retry_count: row.retry_count,
@@ -97,10 +94,10 @@ impl TryFrom<TaskRow> for Task {
             result: row.result.map(Stored::read).transpose()?,
             unique_key: row.unique_key,
             created_by: row.created_by.map(UserId),
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-            started_at: row.started_at,
-            finished_at: row.finished_at,
+            created_at: row.created_at.0,
+            updated_at: row.updated_at.0,
+            started_at: row.started_at.map(|time| time.0),
+            finished_at: row.finished_at.map(|time| time.0),
         })
     }
 }

@@ -12,6 +12,7 @@ use std::future::{Ready, ready};
 
 use actix_web::{
     FromRequest, HttpRequest, HttpResponse,
+    body::MessageBody,
     dev::Payload,
     http::{Method, StatusCode, header},
 };
@@ -134,6 +135,15 @@ impl Idempotency {
 
 /// The answer as it is sent, for the first time or again.
 pub(super) fn respond(answer: Answer, replayed: bool) -> HttpResponse {
+    respond_with(answer, replayed, |body| body)
+}
+
+/// As [`respond`], with a body of another kind.
+pub(super) fn respond_with<B: MessageBody + 'static>(
+    answer: Answer,
+    replayed: bool,
+    body: impl FnOnce(Vec<u8>) -> B,
+) -> HttpResponse {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);
     if let Some(location) = answer.location {
@@ -142,5 +152,5 @@ pub(super) fn respond(answer: Answer, replayed: bool) -> HttpResponse {
     if replayed {
         response.insert_header(("idempotent-replayed", "true"));
     }
-    response.content_type(header::ContentType::json()).body(answer.body)
+    response.content_type(header::ContentType::json()).body(body(answer.body))
 }

@@ -96,7 +96,13 @@ mod tests {
     }
 
     fn answer() -> Answer {
-        Answer { status: 201, location: None, body: b"{\"key\":\"key_secret\"}".to_vec(), sealed: false }
+        Answer {
+            status: 201,
+            location: None,
+            body: b"{\"key\":\"key_secret\"}".to_vec(),
+            sealed: false,
+            tasks: Vec::new(),
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Enqueueing tasks, one or many.
 
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -16,8 +16,10 @@ use crate::{
     endpoint,
     http::{
         Endpoint, Identity, Json, Problem,
-        idempotency::{Idempotency, respond},
+        edge::Edge,
+        idempotency::{Idempotency, respond, respond_with},
         json::{self, Object},
+        large::LargeBody,
     },
     telemetry,
 };
@@ -149,14 +151,16 @@ async fn create_batch(
     body: Json<TaskBatch>,
     desk: Dispatcher,
     gate: Gate,
+    edge: web::Data<Edge>,
 ) -> Result<HttpResponse, Problem> {
+    let permit = edge.large.admit(identity.user.id, body.raw().len()).await?;
     let key = idempotency.key(&identity, body.raw());
     let tasks = admit_all(&gate, body.into_inner(), &identity).map_err(Error::Invalid)?;
     let told = match key {
         None => Told { answer: render_all(&desk.ask(EnqueueTasks(tasks)).await?)?, replayed: false },
         Some(key) => desk.ask(EnqueueOnce { key, work: Replayable { tasks, render: render_all } }).await?,
     };
-    Ok(respond(told.answer, told.replayed))
+    Ok(respond_with(told.answer, told.replayed, |body| LargeBody::new(body, permit)))
 }
 
 fn admit(gate: &Intake, sent: TaskCreation, identity: &Identity) -> Result<NewTask, Vec<Violation>> {
@@ -191,12 +195,19 @@ fn admit_all(gate: &Intake, sent: TaskBatch, identity: &Identity) -> Result<Vec<
 fn render_one(enqueued: &[Enqueued]) -> Result<Answer> {
     let Some(one) = enqueued.first() else { return Err(Error::internal("no task was enqueued")) };
     let location = one.is_new.then(|| format!("/api/v1/tasks/{}", one.task.id));
-    let body = serde_json::to_vec(&one.task).map_err(Error::internal)?;
-    Ok(Answer { status: if one.is_new { 201 } else { 200 }, location, body, sealed: false })
+    let body = serde_json::to_vec(&*one.task).map_err(Error::internal)?;
+    Ok(Answer {
+        status: if one.is_new { 201 } else { 200 },
+        location,
+        body,
+        sealed: false,
+        tasks: vec![one.task.id],
+    })
 }
 
 fn render_all(enqueued: &[Enqueued]) -> Result<Answer> {
-    let items = TaskItems { items: enqueued.iter().map(|one| &one.task).collect() };
+    let items = TaskItems { items: enqueued.iter().map(|one| &*one.task).collect() };
     let body = serde_json::to_vec(&items).map_err(Error::internal)?;
-    Ok(Answer { status: 201, location: None, body, sealed: false })
+    let tasks = enqueued.iter().map(|one| one.task.id).collect();
+    Ok(Answer { status: 201, location: None, body, sealed: false, tasks })
 }

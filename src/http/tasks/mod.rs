@@ -98,8 +98,9 @@ where
 {
     let (under, at) = (idempotency.key(identity, b""), desk.clone());
     let act = async move {
-        let body = serde_json::to_vec(&at.ask(message).await?).map_err(Error::internal)?;
-        Ok(Answer { status: 200, location: None, body, sealed: false })
+        let task = at.ask(message).await?;
+        let body = serde_json::to_vec(&task).map_err(Error::internal)?;
+        Ok(Answer { status: 200, location: None, body, sealed: false, tasks: vec![task.id] })
     };
     idempotency.once(under, AtRest::Clear, desk, act).await
 }

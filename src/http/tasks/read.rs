@@ -1,6 +1,6 @@
 //! Seeing tasks, their attempts, and which types there are.
 
-use actix_web::web;
+use actix_web::{HttpResponse, http::header::ContentType, web};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -14,7 +14,7 @@ use crate::{
         task_request::TaskFilter,
     },
     endpoint,
-    http::{Endpoint, Identity, Path, Problem, Query, Segment as _},
+    http::{Endpoint, Identity, Path, Problem, Query, Segment as _, edge::Edge, large::LargeBody},
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -96,7 +96,8 @@ async fn list(
     identity: Identity,
     query: Query<TaskQuery>,
     desk: Dispatcher,
-) -> Result<web::Json<Page<Task>>, Problem> {
+    edge: web::Data<Edge>,
+) -> Result<HttpResponse, Problem> {
     let listing = query.0.listing(identity.user.id);
     let limit = Limit::parse(query.0.limit.as_deref())?;
     let after = query.0.cursor.as_deref().map(|text| listing.open(text)).transpose()?;
@@ -106,8 +107,12 @@ async fn list(
         before: after.map(|cursor| TaskId(cursor.id)),
         fetch: limit.fetch(),
     };
+    let permit = edge.large.admit(identity.user.id, 0).await?;
     let tasks = desk.ask(wanted).await?;
-    Ok(web::Json(Page::new(tasks, limit, &listing, |task| Cursor { at: None, id: task.id.0 })))
+    let page = Page::of_part(tasks, limit, &listing, |task| Cursor { at: None, id: task.id.0 });
+    let body = serde_json::to_vec(&page).map_err(Error::internal)?;
+    let mut response = HttpResponse::Ok();
+    Ok(response.content_type(ContentType::json()).body(LargeBody::new(body, permit)))
 }
 
 /// One task.

@@ -8,6 +8,7 @@ mod faults;
 mod gauges;
 mod kill;
 mod listeners;
+mod memory;
 mod moments;
 mod revocation;
 mod soak;

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use starter::{
     db::{queue, tasks},
     domain::{
-        JsonText,
+        JsonText, Reach,
         attempt::{Claim, Lease},
         task::NewTask,
+        task_request::TaskFilter,
     },
     tasks::{Context, Outcome, Registry, TaskType},
 };
@@ -86,6 +87,28 @@ fn a_payload_that_no_handler_can_read_fails_its_own_task_and_no_other() {
             assert_eq!(row["status"], "failed");
             assert!(row["last_error"].as_str().unwrap().contains("payload does not fit"), "{row}");
         }
+    });
+}
+
+/// Plain SQL can write times that no date has.
+#[test]
+fn a_time_without_a_date_stops_no_queue_and_hides_no_task() {
+    in_workshop(async |workshop| {
+        workshop
+            .database
+            .sql(
+                "insert into tasks (id, task_type, max_attempts, timeout_secs, stage, run_at, created_at, updated_at)
+                 select gen_random_uuid(), 'noop', 1, 10, 'due', '-infinity', 'infinity', '294276-12-31' from generate_series(1, 3)",
+            )
+            .await;
+        let good = workshop.enqueue(noop(json!({}))).await;
+        let connection = &mut workshop.database.connection().await;
+        let all = TaskFilter::default();
+        assert_eq!(tasks::page(connection, Reach::All, &all, None, 10).await.unwrap().len(), 4);
+        let _worker = workshop.worker(Registry::builtin(), quick()).await;
+        assert_eq!(workshop.finished(good).await["status"], "succeeded");
+        let left = "select 1 from tasks where status <> 'succeeded'";
+        eventually(PATIENCE, async || workshop.rows(left).await.is_empty()).await;
     });
 }
 

@@ -55,7 +55,18 @@ pub(super) async fn list(wanted: Filter, desk: &Desk) -> Outcome {
     let status = status.as_deref().map(parse_status).transpose()?;
     let filter = TaskFilter { status, task_type, queue, created_by: None, unique_key };
     let mut connection = desk.connection().await?;
-    let tasks = db::tasks::page(&mut connection, Reach::All, &filter, None, limit).await?;
+    let mut tasks: Vec<Task> = Vec::new();
+    loop {
+        // Large tasks come in several pages.
+        let (before, left) =
+            (tasks.last().map(|last| last.id), limit - i64::try_from(tasks.len()).unwrap_or(limit));
+        let part = db::tasks::page(&mut connection, Reach::All, &filter, before, left).await?;
+        let goes_on = part.cut && !part.rows.is_empty();
+        tasks.extend(part.rows);
+        if !goes_on {
+            break;
+        }
+    }
     desk.output.data(&tasks, |tasks| table(tasks))
 }
 
