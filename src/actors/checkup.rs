@@ -11,6 +11,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     coalesce::{Batch, Coalesce, Limits, ReplyTo},
@@ -28,7 +29,7 @@ const ONE_LOOK: Limits = Limits { statements: 1, items: 1, waiting: 1 };
 pub type PendingMigrations = Box<dyn Fn() -> BoxFuture<'static, Result<usize>> + Send + Sync>;
 
 /// How something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Condition {
     /// As it should be.

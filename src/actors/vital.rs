@@ -10,6 +10,7 @@ use actix::Message;
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Asks an actor for a sign of life.
 #[derive(Debug, Clone, Copy, Message)]
@@ -57,8 +58,9 @@ macro_rules! vital {
 }
 
 /// How an actor is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = ActorState)]
 pub enum State {
     /// It answers.
     Running,

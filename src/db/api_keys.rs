@@ -14,6 +14,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
+    clock,
     found::{self, Found},
     key_row::{self, KeyRow, KeyTypes, key_columns},
     statement::{Fixed, Statement},
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::domain::{
     ApiKey, ApiKeyId, Caller, Conflict, Credential, Cursor, Error, Limit, Reach, Result, UserId,
-    api_key::{ApiKeySecret, KeyName},
+    api_key::{self, ApiKeySecret, KeyName},
     issued_key::{self, KeyChange, NewKey},
     token::TokenHash,
 };
@@ -109,6 +110,16 @@ impl Fixed for CountLive {
     type Row = (BigInt,);
 }
 
+struct ForgetRevoked;
+
+impl Fixed for ForgetRevoked {
+    const SQL: &'static str = "delete from api_keys where id = any(array(
+        select id from api_keys where created_by = $1 and revoked_at is not null
+        order by revoked_at desc, id desc offset $2))";
+    type Args = (SqlUuid, BigInt);
+    type Row = ();
+}
+
 struct Issue;
 
 impl Fixed for Issue {
@@ -124,8 +135,8 @@ impl Fixed for Issue {
 /// Makes a key.
 ///
 /// # Errors
-/// [`Error::Unauthenticated`] when the owner is not active any more; [`Conflict::State`] when he has as many keys as
-/// anyone may; [`Error::Unavailable`].
+/// [`Error::Unauthenticated`] when the owner is not active any more; [`Conflict::State`] when they have as many keys as
+/// anyone may; [`Error::Invalid`] when its end has passed; [`Error::Unavailable`].
 pub async fn issue(
     conn: &mut AsyncPgConnection,
     owner: UserId,
@@ -144,6 +155,14 @@ pub async fn issue(
     );
     conn.transaction(async |conn| {
         has_room(conn, owner).await?;
+        // By the clock that later decides whether the key is good; that of the process may be wrong.
+        if let Some(end) = key.expires_at {
+            api_key::check_expiry(end, clock::now(conn).await?)
+                .map_err(|wrong| Error::Invalid(vec![wrong]))?;
+        }
+        // Without this, somebody who makes and revokes keys fills the table.
+        let kept = i64::from(issued_key::MAX_REVOKED_PER_USER);
+        Statement::<ForgetRevoked, _>::with((owner.0, kept)).execute(conn).await?;
         let row: KeyRow = Statement::<Issue, _>::with(values).get_result(conn).await?;
         Ok(key_row::key(row))
     })

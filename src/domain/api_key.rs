@@ -132,12 +132,19 @@ impl KeyName {
     }
 }
 
-/// Reads when a key shall end, which must lie ahead of `now`.
+/// Reads when a key ends. Whether that lies ahead is for [`check_expiry`].
 ///
 /// # Errors
-/// `/expires_at` `invalid_timestamp` or `expires_in_the_past`.
-pub fn parse_expiry(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Violation> {
-    let expires_at = timestamp::parse("/expires_at", text)?;
+/// `/expires_at` `invalid_timestamp`.
+pub fn parse_expiry(text: &str) -> Result<DateTime<Utc>, Violation> {
+    timestamp::parse("/expires_at", text)
+}
+
+/// Returns the end of a key if it lies ahead of `now`.
+///
+/// # Errors
+/// `/expires_at` `expires_in_the_past`.
+pub fn check_expiry(expires_at: DateTime<Utc>, now: DateTime<Utc>) -> Result<DateTime<Utc>, Violation> {
     if expires_at > now {
         Ok(expires_at)
     } else {
@@ -218,11 +225,12 @@ mod tests {
     #[test]
     fn a_key_cannot_be_born_dead() {
         let now = Utc.with_ymd_and_hms(2030, 1, 1, 0, 0, 0).unwrap();
-        assert!(parse_expiry("2030-01-01T00:00:01Z", now).is_ok());
+        let checked = |text: &str| parse_expiry(text).and_then(|end| check_expiry(end, now));
+        assert!(checked("2030-01-01T00:00:01Z").is_ok());
         for past in ["2030-01-01T00:00:00Z", "1999-01-01T00:00:00Z"] {
-            assert_eq!(parse_expiry(past, now).unwrap_err().code, "expires_in_the_past");
+            assert_eq!(checked(past).unwrap_err().code, "expires_in_the_past");
         }
-        assert_eq!(parse_expiry("tomorrow", now).unwrap_err().code, "invalid_timestamp");
+        assert_eq!(checked("tomorrow").unwrap_err().code, "invalid_timestamp");
     }
 
     #[test]

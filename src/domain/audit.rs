@@ -164,21 +164,26 @@ pub struct Entry {
     /// `anonymous`, `session`, `api_key`, `cli` or `system`.
     pub actor_kind: String,
     /// The user who acted; he may be gone.
+    #[schema(required = true)]
     pub actor_id: Option<UserId>,
     /// The session or API key that was used.
+    #[schema(required = true)]
     pub credential_id: Option<Uuid>,
     /// `object.verb`.
     pub action: String,
     /// `user`, `session`, …
+    #[schema(required = true)]
     pub target_kind: Option<String>,
     /// Of the object that was acted on.
+    #[schema(required = true)]
     pub target_id: Option<Uuid>,
     /// `success` or `failure`.
     pub outcome: String,
     /// The client's address.
-    #[schema(value_type = Option<String>, example = "192.0.2.1")]
+    #[schema(value_type = Option<String>, example = "192.0.2.1", required = true)]
     pub ip_address: Option<IpAddr>,
     /// `X-Request-Id` of the request.
+    #[schema(required = true)]
     pub request_id: Option<String>,
     /// What else is worth knowing.
     #[schema(value_type = Object)]

@@ -243,9 +243,10 @@ pub struct CredentialView {
     /// Of the session or the key.
     pub id: uuid::Uuid,
     /// `None`: never.
+    #[schema(required = true)]
     pub expires_at: Option<DateTime<Utc>>,
     /// What it is good for now: a session for all that its user may do, a key for what is left of its permissions.
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<Permission>)]
     pub permissions: Permissions,
 }
 

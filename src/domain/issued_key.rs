@@ -5,12 +5,15 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    ApiKeyId, Permissions, UserId,
+    ApiKeyId, Permission, Permissions, UserId,
     api_key::{KeyName, KeyPrefix},
 };
 
 /// Most keys of one user that are not revoked.
 pub const MAX_PER_USER: u16 = 1_000;
+/// Revoked keys that are kept of each user, the last ones; older ones are deleted when another key is made. The audit log
+/// still has them.
+pub const MAX_REVOKED_PER_USER: u16 = 100;
 
 /// An API key as every answer shows it. The secret is shown once, beside it, when it is made or rotated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -24,11 +27,13 @@ pub struct ApiKey {
     #[schema(value_type = String)]
     pub key_prefix: KeyPrefix,
     /// As given; what the owner's role does not allow is of no effect.
-    #[schema(value_type = Vec<String>, example = json!(["tasks:read"]))]
+    #[schema(value_type = Vec<Permission>, example = json!(["tasks:read"]))]
     pub permissions: Permissions,
     /// `None`: never.
+    #[schema(required = true)]
     pub expires_at: Option<DateTime<Utc>>,
     /// To about a minute.
+    #[schema(required = true)]
     pub last_used_at: Option<DateTime<Utc>>,
     /// Its owner.
     pub created_by: UserId,
@@ -37,6 +42,7 @@ pub struct ApiKey {
     /// Last change of any field but `last_used_at`.
     pub updated_at: DateTime<Utc>,
     /// A revoked key is good for nothing, and stays so.
+    #[schema(required = true)]
     pub revoked_at: Option<DateTime<Utc>>,
 }
 

@@ -147,6 +147,7 @@ pub struct Page<T> {
     /// In the order of the list.
     pub items: Vec<T>,
     /// For the next page; `None` on the last one.
+    #[schema(required = true)]
     pub next_cursor: Option<String>,
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use super::{Error, Result, Violation, user::Role};
 
@@ -10,18 +11,23 @@ use super::{Error, Result, Violation, user::Role};
 pub const MAX_LISTED: usize = 64;
 
 /// One thing an API key may be allowed: `resource:action`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema)]
 #[repr(u8)]
 pub enum Permission {
     /// See tasks, their attempts and events.
+    #[schema(rename = "tasks:read")]
     TasksRead,
     /// Enqueue, cancel and retry tasks.
+    #[schema(rename = "tasks:write")]
     TasksWrite,
     /// See users.
+    #[schema(rename = "users:read")]
     UsersRead,
     /// Create, change and delete users.
+    #[schema(rename = "users:write")]
     UsersWrite,
     /// Read metrics and the state of the actors.
+    #[schema(rename = "metrics:read")]
     MetricsRead,
 }
 

@@ -61,12 +61,14 @@ pub struct Queue {
     /// Its name.
     pub name: String,
     /// Workers leave it alone since then; null: they do not.
+    #[schema(required = true)]
     pub paused_at: Option<DateTime<Utc>>,
     /// Unfinished tasks in it.
     pub counts: QueueCounts,
     /// Whether a count stopped at its bound: there are that many, or more.
     pub counts_bounded: bool,
     /// Seconds since the oldest task became due that still waits; null when none does.
+    #[schema(required = true)]
     pub oldest_due_secs: Option<f64>,
 }
 

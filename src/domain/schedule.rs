@@ -62,10 +62,13 @@ pub struct Schedule {
     /// What becomes of ticks that passed while no worker was there.
     pub missed: Missed,
     /// The next tick; null while it is disabled.
+    #[schema(required = true)]
     pub next_run_at: Option<DateTime<Utc>>,
     /// The last tick that made a task.
+    #[schema(required = true)]
     pub last_run_at: Option<DateTime<Utc>>,
     /// Who made it.
+    #[schema(required = true)]
     pub created_by: Option<UserId>,
     /// When it was made.
     pub created_at: DateTime<Utc>,

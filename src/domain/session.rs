@@ -25,9 +25,10 @@ pub struct Session {
     /// When it ends in any case.
     pub expires_at: DateTime<Utc>,
     /// Where he logged in from.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, required = true)]
     pub ip_address: Option<IpAddr>,
     /// What he logged in with.
+    #[schema(required = true)]
     pub user_agent: Option<String>,
 }
 

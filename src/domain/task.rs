@@ -91,24 +91,29 @@ pub struct Task {
     /// Attempts after the first.
     pub retry_count: i32,
     /// Why the last attempt failed.
+    #[schema(required = true)]
     pub last_error: Option<String>,
     /// What its handler last said of its progress.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Object>, required = true)]
     pub progress: Option<JsonText>,
     /// What its handler returned.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Object>, required = true)]
     pub result: Option<JsonText>,
     /// At most one unfinished task of the same owner has it.
+    #[schema(required = true)]
     pub unique_key: Option<String>,
     /// Who enqueued it; null for the system and for deleted users.
+    #[schema(required = true)]
     pub created_by: Option<UserId>,
     /// When it was enqueued.
     pub created_at: DateTime<Utc>,
     /// When anything of it last changed.
     pub updated_at: DateTime<Utc>,
     /// When the attempt under way, or the last, started.
+    #[schema(required = true)]
     pub started_at: Option<DateTime<Utc>>,
     /// When it succeeded, failed for good, or was cancelled.
+    #[schema(required = true)]
     pub finished_at: Option<DateTime<Utc>>,
 }
 
@@ -172,12 +177,16 @@ pub struct AttemptRecord {
     /// `interrupted` (its worker stopped and handed it back).
     pub outcome: String,
     /// The registration of the worker process.
+    #[schema(required = true)]
     pub worker_id: Option<i64>,
     /// When it started.
+    #[schema(required = true)]
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended.
+    #[schema(required = true)]
     pub finished_at: Option<DateTime<Utc>>,
     /// Why it ended without success.
+    #[schema(required = true)]
     pub error: Option<String>,
 }
 

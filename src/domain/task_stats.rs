@@ -1,5 +1,10 @@
 //! The queue at one moment, and over the last hour.
 
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashSet},
+};
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -38,6 +43,49 @@ pub struct Depths {
     pub bounded: bool,
 }
 
+/// Queues, and types, that are counted by name. Users choose the names of queues, and what is shown of them must not grow
+/// without end.
+pub const NAMED: usize = 200;
+/// The name under which the smaller ones are counted together.
+pub const OTHER: &str = "other";
+
+/// Counts the largest queues and types by name, and all others as [`OTHER`].
+pub fn largest(counts: Vec<Count>) -> Vec<Count> {
+    let queues = largest_names(counts.iter().map(|count| (count.queue.as_str(), count.count)));
+    let types = largest_names(counts.iter().map(|count| (count.task_type.as_str(), count.count)));
+    let named = |name: String, known: &HashSet<String>| {
+        if known.contains(&name) { name } else { OTHER.to_owned() }
+    };
+
+    let mut folded: Vec<Count> = Vec::new();
+    let mut others: BTreeMap<(&str, String, String), Count> = BTreeMap::new();
+    for Count { status, task_type, queue, count } in counts {
+        let (task_type, queue) = (named(task_type, &types), named(queue, &queues));
+        let key = (status.as_str(), task_type.clone(), queue.clone());
+        let named = Count { status, task_type, queue, count };
+        if named.task_type != OTHER && named.queue != OTHER {
+            folded.push(named);
+        } else if let Some(sum) = others.get_mut(&key) {
+            sum.count += count;
+        } else {
+            others.insert(key, named);
+        }
+    }
+    folded.extend(others.into_values());
+    folded
+}
+
+fn largest_names<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> HashSet<String> {
+    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+    for (name, count) in counts {
+        *sums.entry(name).or_default() += count;
+    }
+    let mut names: Vec<_> = sums.into_iter().collect();
+    // Stable: of equal ones, the first by name stays, so that the same ones are shown each time.
+    names.sort_by_key(|(_, count)| Reverse(*count));
+    names.into_iter().take(NAMED).map(|(name, _)| name.to_owned()).collect()
+}
+
 /// How long something took, in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, ToSchema)]
 pub struct Percentiles {
@@ -64,8 +112,10 @@ pub struct Recent {
     /// Of these.
     pub cancelled: u64,
     /// From being due to the claim of the last attempt; of those that succeeded or failed, null when there are none.
+    #[schema(required = true)]
     pub wait_secs: Option<Percentiles>,
     /// From the claim of the last attempt to its end; of the same ones.
+    #[schema(required = true)]
     pub run_secs: Option<Percentiles>,
 }
 
@@ -97,4 +147,30 @@ pub struct Stats {
     pub throughput: Throughput,
     /// All types together first, then by type.
     pub recent: Vec<Recent>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_queues_keep_their_names_and_no_task_is_lost() {
+        let mut counts: Vec<Count> = (0..5_000)
+            .map(|n| Count {
+                status: if n % 2 == 0 { Status::Cancelled } else { Status::Pending },
+                task_type: "noop".into(),
+                queue: format!("q{n}"),
+                count: 1,
+            })
+            .collect();
+        counts.push(Count { status: Status::Pending, task_type: "noop".into(), queue: "z".into(), count: 9 });
+        let folded = largest(counts);
+        assert_eq!(folded.iter().map(|count| count.count).sum::<u64>(), 5_009);
+        assert_eq!(folded.len(), NAMED + 2, "199 and `z`, and the others in two states");
+        assert!(folded.iter().any(|count| count.queue == "z" && count.count == 9));
+
+        let few =
+            vec![Count { status: Status::Pending, task_type: "noop".into(), queue: "a".into(), count: 1 }];
+        assert_eq!(largest(few.clone()), few);
+    }
 }

@@ -72,6 +72,7 @@ pub struct User {
     /// Last change of any field but `last_login_at`.
     pub updated_at: DateTime<Utc>,
     /// Last successful log-in with the password.
+    #[schema(required = true)]
     pub last_login_at: Option<DateTime<Utc>>,
 }
 

@@ -41,13 +41,18 @@ pub(super) type Desk = web::Data<Live<Accounts>>;
 #[serde(deny_unknown_fields)]
 struct Registration {
     /// 3 to 32 of the letters a-z, digits, `_` and `-`; letter case is shown and makes no difference.
-    #[schema(example = "alice")]
+    #[schema(
+        example = "alice",
+        min_length = 3,
+        max_length = 32,
+        pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{1,30}[A-Za-z0-9]$"
+    )]
     username: String,
     /// Letter case makes no difference.
-    #[schema(example = "alice@example.com")]
+    #[schema(example = "alice@example.com", max_length = 254, format = Email)]
     email: String,
     /// At least 12 characters unless configured otherwise, at most 256; not a common one, nor one made of the names.
-    #[schema(value_type = String, format = Password)]
+    #[schema(value_type = String, format = Password, min_length = 8, max_length = 256)]
     password: SecretString,
 }
 
@@ -119,7 +124,7 @@ struct PasswordChange {
     #[schema(value_type = String, format = Password)]
     current_password: SecretString,
     /// The one that he wants.
-    #[schema(value_type = String, format = Password)]
+    #[schema(value_type = String, format = Password, min_length = 8, max_length = 256)]
     new_password: SecretString,
 }
 
@@ -154,7 +159,7 @@ async fn password(
 #[serde(deny_unknown_fields)]
 struct Forgotten {
     /// The address of the account.
-    #[schema(example = "alice@example.com")]
+    #[schema(example = "alice@example.com", max_length = 254, format = Email)]
     email: String,
 }
 
@@ -188,7 +193,7 @@ struct PasswordReset {
     #[schema(value_type = String, example = "ott_…")]
     token: SecretString,
     /// The password that he wants.
-    #[schema(value_type = String, format = Password)]
+    #[schema(value_type = String, format = Password, min_length = 8, max_length = 256)]
     new_password: SecretString,
 }
 

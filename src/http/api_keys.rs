@@ -45,10 +45,10 @@ type Keys = web::Data<Live<ApiKeyVerifier>>;
 #[serde(deny_unknown_fields)]
 struct KeyCreation {
     /// What you call it; 1 to 100 characters.
-    #[schema(example = "ci")]
+    #[schema(example = "ci", min_length = 1, max_length = 100)]
     name: String,
     /// What it may do, of `GET /api/v1/api-keys/permissions`; not more than you may yourself.
-    #[schema(example = json!(["tasks:read", "tasks:write"]))]
+    #[schema(example = json!(["tasks:read", "tasks:write"]), value_type = Vec<Permission>, max_items = 64)]
     permissions: Vec<String>,
     /// When it ends, RFC 3339. Never, without it.
     #[serde(default, deserialize_with = "json::nullable")]
@@ -61,10 +61,12 @@ struct KeyCreation {
 #[serde(deny_unknown_fields)]
 struct KeyUpdate {
     /// Another name.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 100)]
     name: Option<String>,
     /// Other permissions; not more than you may yourself.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Permission>>, max_items = 64)]
     permissions: Option<Vec<String>>,
     /// Another end; null: never.
     #[serde(default, deserialize_with = "json::nullable")]
@@ -76,7 +78,7 @@ impl KeyUpdate {
     /// What the caller, with his role, wants; every bad field is named.
     fn read(self, caller: Role) -> Result<KeyChange, Error> {
         let name = self.name.map(|text| KeyName::parse(&text)).transpose();
-        let expiry = |text: String| api_key::parse_expiry(&text, Utc::now());
+        let expiry = |text: String| api_key::parse_expiry(&text);
         let expires_at = self.expires_at.map(|text| text.map(expiry).transpose()).transpose();
         let permissions = self.permissions.map(|listed| Permissions::request(&listed, caller)).transpose();
         match (name, permissions, expires_at) {
@@ -88,10 +90,26 @@ impl KeyUpdate {
                     Err(forbidden) if wrong.is_empty() && expires_at.is_ok() => return Err(forbidden),
                     Ok(_) | Err(_) => {}
                 }
-                wrong.extend(expires_at.err());
+                match expires_at {
+                    Err(violation) => wrong.push(violation),
+                    // The database's clock decides; here the key is refused anyway, and this is to name every bad field.
+                    Ok(Some(Some(end))) => wrong.extend(api_key::check_expiry(end, Utc::now()).err()),
+                    Ok(_) => {}
+                }
                 Err(Error::Invalid(wrong))
             }
         }
+    }
+}
+
+impl KeyUpdate {
+    /// What the caller wants of a key that there is: its end must lie ahead.
+    fn change(self, caller: Role) -> Result<KeyChange, Error> {
+        let change = self.read(caller)?;
+        if let Some(end) = change.expires_at.flatten() {
+            api_key::check_expiry(end, Utc::now()).map_err(|wrong| Error::Invalid(vec![wrong]))?;
+        }
+        Ok(change)
     }
 }
 
@@ -223,7 +241,7 @@ async fn update(
     keys: Keys,
     from: RequestOrigin,
 ) -> Result<web::Json<ApiKey>, Problem> {
-    let change = body.into_inner().read(identity.user.role)?;
+    let change = body.into_inner().change(identity.user.role)?;
     let update = UpdateKey { id: id.0, change, by: identity.caller, origin: from.0 };
     Ok(web::Json(keys.ask(update).await?))
 }
@@ -233,7 +251,7 @@ async fn update(
 #[serde(deny_unknown_fields)]
 struct KeyRotation {
     /// Seconds that the old secret lives on, 0 to 86400; 0 without it.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
     #[schema(minimum = 0, maximum = 86_400)]
     grace_secs: Option<i64>,
 }

@@ -45,7 +45,7 @@ const OK: Alive = Alive { status: "ok" };
 /// How the process is.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Health {
-    #[schema(value_type = String, example = "ok")]
+    #[schema(example = "ok")]
     pub(super) status: Condition,
     pub(super) version: &'static str,
     /// Since the process started.
@@ -56,14 +56,14 @@ pub(super) struct Health {
 /// What was looked at: each `ok`, `degraded` or `down`.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Checks {
-    #[schema(value_type = String, example = "ok")]
+    #[schema(example = "ok")]
     pub(super) database: Condition,
-    #[schema(value_type = String, example = "ok")]
+    #[schema(example = "ok")]
     pub(super) migrations: Condition,
     /// Degraded: nothing is remembered, and tasks are found by polling.
-    #[schema(value_type = String, example = "ok")]
+    #[schema(example = "ok")]
     pub(super) change_feed: Condition,
-    #[schema(value_type = String, example = "ok")]
+    #[schema(example = "ok")]
     pub(super) actors: Condition,
 }
 
@@ -128,7 +128,7 @@ async fn health(watchdog: web::Data<Live<Watchdog>>) -> Result<HttpResponse, Pro
 struct ActorRow {
     name: &'static str,
     /// `running`, `restarting` or `stopped`.
-    #[schema(value_type = String, example = "running")]
+    #[schema(example = "running")]
     state: State,
     /// How often it was replaced since the process started.
     restarts: u64,
@@ -137,9 +137,11 @@ struct ActorRow {
     /// Requests that it takes at once; more get 503.
     mailbox_capacity: usize,
     /// Since its last sign of life; null before the first.
+    #[schema(required = true)]
     last_reply_ms: Option<u64>,
     started_at: DateTime<Utc>,
     /// Why the last one was replaced.
+    #[schema(required = true)]
     last_error: Option<&'static str>,
 }
 

@@ -2,7 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix_web::{HttpResponse, dev::ServiceRequest, http::Method, web};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    dev::ServiceRequest,
+    http::{
+        Method,
+        header::{self, HeaderMap},
+    },
+    web,
+};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -13,7 +21,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{Access, Endpoint, Problem};
+use super::{
+    Access, Endpoint, Problem,
+    exposition::{Format, to_prometheus},
+};
 use crate::{
     domain::{Action, Error},
     endpoint,
@@ -139,15 +150,30 @@ fn is_public(request: &ServiceRequest) -> bool {
 
 /// Counts, rates and sizes of this process.
 ///
-/// For admins, and for API keys with `metrics:read`; for anyone with `STARTER__TELEMETRY__METRICS_PUBLIC`.
+/// For admins, and for API keys with `metrics:read`; for anyone with `STARTER__TELEMETRY__METRICS_PUBLIC`. `Accept`
+/// decides between Prometheus text 0.0.4, the default, and OpenMetrics 1.0.
 #[utoipa::path(
     get, path = "/metrics", tag = "operations", security((), ("bearer" = [])),
-    responses((status = 200, description = "OpenMetrics text", body = String))
+    responses((
+        status = 200, description = "The metrics, in the format that `Accept` prefers",
+        content((String = "text/plain"), (String = "application/openmetrics-text"))
+    ))
 )]
-async fn metrics(metrics: web::Data<Metrics>) -> Result<HttpResponse, Problem> {
+async fn metrics(metrics: web::Data<Metrics>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let mut text = String::with_capacity(16 * 1024);
     encode(&mut text, &metrics.registry).map_err(Error::internal)?;
+    let format = preferred(request.headers());
+    if format == Format::Prometheus {
+        text = to_prometheus(&text);
+    }
     Ok(HttpResponse::Ok()
-        .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+        .content_type(format.content_type())
+        .insert_header((header::VARY, "accept"))
         .body(text))
+}
+
+/// Returns the format for these headers. A list may be spread over several of them (RFC 9110 5.3).
+fn preferred(headers: &HeaderMap) -> Format {
+    let lists: Vec<&str> = headers.get_all(header::ACCEPT).filter_map(|value| value.to_str().ok()).collect();
+    Format::preferred(&lists.join(","))
 }

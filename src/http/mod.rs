@@ -20,6 +20,7 @@ mod cors;
 mod docs;
 mod edge;
 mod endpoint;
+mod exposition;
 mod files;
 mod headers;
 mod health;

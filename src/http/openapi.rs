@@ -4,8 +4,9 @@ use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
         Components, ComponentsBuilder, ContentBuilder, InfoBuilder, License, OpenApi, OpenApiBuilder,
-        PathItem, PathsBuilder, Ref, RefOr, ResponseBuilder, Server,
+        PathItem, PathsBuilder, Ref, RefOr, ResponseBuilder, Schema, Server,
         path::Operation,
+        schema::{SchemaType, Type},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -44,6 +45,14 @@ fn described(mut operation: Operation) -> Operation {
     let failure = ResponseBuilder::new()
         .description("Any error: a problem document (RFC 9457), told apart by its `code`.")
         .content("application/problem+json", problem);
+    for parameter in operation.parameters.iter_mut().flatten() {
+        // What is optional may be left out; a query or a header has no null.
+        if let RefOr::T(parameter) = parameter
+            && let Some(RefOr::T(schema)) = &mut parameter.schema
+        {
+            without_null(schema);
+        }
+    }
     operation.responses.responses.insert("default".to_owned(), RefOr::T(failure.build()));
     // Operations without a word about it are for anyone; without the empty list, a tool cannot see whether it was forgotten.
     operation.security.get_or_insert_default();
@@ -52,6 +61,16 @@ fn described(mut operation: Operation) -> Operation {
         *id = format!("{group}_{id}");
     }
     operation
+}
+
+fn without_null(schema: &mut Schema) {
+    let Schema::Object(object) = schema else { return };
+    if let SchemaType::Array(types) = &mut object.schema_type {
+        types.retain(|one| *one != Type::Null);
+        if let [one] = types.as_slice() {
+            object.schema_type = SchemaType::Type(one.clone());
+        }
+    }
 }
 
 fn components(endpoints: &[Endpoint]) -> Components {

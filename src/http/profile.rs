@@ -5,7 +5,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{Endpoint, Identity, Input, Json, Problem, RequestOrigin, accounts::Desk, json};
+use super::{Endpoint, Identity, Input, Json, Problem, RequestOrigin, accounts::Desk};
 use crate::{
     actors::accounts::{ChangeProfile, DeleteProfile},
     domain::{Action, Email, PresentedPassword, User, Username, Violation, audit::Actor},
@@ -37,10 +37,12 @@ async fn show_me(identity: Identity) -> Result<HttpResponse, Problem> {
 #[serde(deny_unknown_fields)]
 pub(super) struct ProfileChange {
     /// Another name.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
+    #[schema(min_length = 3, max_length = 32, pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{1,30}[A-Za-z0-9]$")]
     pub(super) username: Option<String>,
     /// Another address. It has to be verified again, and what was mailed before is void.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
+    #[schema(max_length = 254, format = Email)]
     pub(super) email: Option<String>,
 }
 

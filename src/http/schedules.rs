@@ -56,14 +56,15 @@ impl From<Schedule> for ScheduleAnswer {
 #[serde(deny_unknown_fields)]
 struct ScheduleCreation {
     /// Unique; 1 to 100 characters.
+    #[schema(min_length = 1, max_length = 100)]
     name: String,
     /// Minute, hour, day of month, month, day of week, as crontab(5) has them; or 6 fields, seconds first; or `@hourly`,
     /// `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly`, `@annually`.
-    #[schema(example = "0 3 * * *")]
+    #[schema(example = "0 3 * * *", min_length = 1, max_length = 200)]
     cron: String,
     /// IANA name; `UTC` without it.
-    #[serde(default, deserialize_with = "json::present")]
-    #[schema(example = "Europe/Berlin")]
+    #[serde(default)]
+    #[schema(example = "Europe/Berlin", min_length = 1, max_length = 64)]
     timezone: Option<String>,
     /// One of `GET /api/v1/tasks/types`.
     #[schema(example = "maintenance.sweep")]
@@ -73,13 +74,14 @@ struct ScheduleCreation {
     #[schema(value_type = Option<Object>)]
     payload: Option<JsonText>,
     /// `default` without it.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 64, pattern = "^[a-z0-9_.-]{1,64}$")]
     queue: Option<String>,
     /// `true` without it.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
     enabled: Option<bool>,
     /// What becomes of ticks that passed while no worker was there; `skip` without it.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
     #[schema(value_type = Option<Missed>)]
     missed: Option<String>,
 }
@@ -103,22 +105,26 @@ impl From<ScheduleCreation> for ScheduleRequest {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ScheduleChange {
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 100)]
     name: Option<String>,
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 200)]
     cron: Option<String>,
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 64)]
     timezone: Option<String>,
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
     task_type: Option<String>,
     #[serde(default, deserialize_with = "json::payload")]
     #[schema(value_type = Option<Object>)]
     payload: Option<JsonText>,
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 64, pattern = "^[a-z0-9_.-]{1,64}$")]
     queue: Option<String>,
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
     enabled: Option<bool>,
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
     #[schema(value_type = Option<Missed>)]
     missed: Option<String>,
 }

@@ -8,7 +8,6 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     Endpoint, Identity, Input, Json, Path, Problem, Query, RequestOrigin,
     accounts::{Desk, created},
-    json,
     profile::ProfileChange,
     sessions::Revoked,
 };
@@ -105,21 +104,23 @@ async fn list(
 #[serde(deny_unknown_fields)]
 struct UserCreation {
     /// As at registration; an admin may give reserved names too.
+    #[schema(min_length = 3, max_length = 32, pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{1,30}[A-Za-z0-9]$")]
     username: String,
     /// As at registration.
+    #[schema(max_length = 254, format = Email)]
     email: String,
     /// As at registration.
-    #[schema(value_type = String, format = Password)]
+    #[schema(value_type = String, format = Password, min_length = 8, max_length = 256)]
     password: SecretString,
     /// `user` without it.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
     #[schema(value_type = Option<Role>)]
     role: Option<String>,
     /// `true` without it.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
     is_active: Option<bool>,
     /// `false` without it: a mail asks to verify the address.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
     email_verified: Option<bool>,
 }
 
@@ -170,20 +171,22 @@ async fn show(id: Path<UserId>, desk: Desk) -> Result<web::Json<User>, Problem> 
 #[serde(deny_unknown_fields)]
 struct UserChange {
     /// Another name.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
+    #[schema(min_length = 3, max_length = 32, pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{1,30}[A-Za-z0-9]$")]
     username: Option<String>,
     /// Another address. It has to be verified again unless `email_verified` says otherwise.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
+    #[schema(max_length = 254, format = Email)]
     email: Option<String>,
     /// `admin` or `user`.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
     #[schema(value_type = Option<Role>)]
     role: Option<String>,
     /// `false` ends every session, and stops every API key for as long as it is so.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
     is_active: Option<bool>,
     /// Whether it is known that he reads mail at his address.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
     email_verified: Option<bool>,
 }
 

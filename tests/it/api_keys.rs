@@ -114,6 +114,43 @@ async fn a_rotated_key_lives_on_for_its_grace_only() {
     assert!(stores.verify(&third.secret).await.is_ok());
 }
 
+/// A key whose end the clock of the application calls future, and that of the database past, would be dead from the start.
+#[actix_rt::test]
+async fn the_clock_of_the_database_decides_whether_an_end_lies_ahead() {
+    let database = TestDatabase::create().await;
+    let stores = Stores::start(&database).await;
+    let alice = caller(&stores, database.user("alice").await).await;
+    let past = Some(chrono::Utc::now() - chrono::TimeDelta::hours(1));
+    let key = NewKey { expires_at: past, ..new_key() };
+    let made = stores.keys.ask(IssueKey { key, by: alice, origin: origin() }).await;
+    let Err(Error::Invalid(wrong)) = made.map(drop) else { panic!("a key that is dead from the start") };
+    assert_eq!((wrong[0].field.as_ref(), wrong[0].code), ("/expires_at", "expires_in_the_past"));
+    assert_eq!(database.count("select count(*) from api_keys").await, 0);
+}
+
+#[actix_rt::test]
+async fn revoked_keys_of_one_user_do_not_pile_up() {
+    let database = TestDatabase::create().await;
+    let stores = Stores::start(&database).await;
+    let users = [database.user("alice").await, database.user("bob").await];
+    for user in users {
+        database
+            .sql(&format!(
+                "insert into api_keys (id, name, key_hash, key_prefix, permissions, created_by, revoked_at)
+                 select gen_random_uuid(), 'k' || n, sha256(('{user}' || n)::bytea), 'key_abcdefgh', '[]', '{user}',
+                     now() - n * interval '1 s'
+                 from generate_series(1, 150) n"
+            ))
+            .await;
+    }
+    let alice = caller(&stores, users[0]).await;
+    issue(&stores, &alice).await.unwrap();
+    let of = async |what: &str| database.count(&format!("select count(*) from api_keys where {what}")).await;
+    assert_eq!(of(&format!("created_by = '{}' and revoked_at is not null", users[0])).await, 100);
+    assert_eq!(of(&format!("created_by = '{}' and name = 'k1'", users[0])).await, 1, "the last ones stay");
+    assert_eq!(of(&format!("created_by = '{}'", users[1])).await, 150);
+}
+
 #[actix_rt::test]
 async fn of_two_concurrent_rotations_one_secret_is_live_beyond_the_grace() {
     let database = TestDatabase::create().await;

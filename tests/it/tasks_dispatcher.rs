@@ -1,5 +1,7 @@
 //! The dispatcher: enqueues that share statements, and what users and operators do to tasks, queues and schedules.
 
+use std::collections::HashSet;
+
 use chrono::Utc;
 use futures_util::future::join_all;
 use serde_json::json;
@@ -238,6 +240,28 @@ async fn statistics_count_what_is_there() {
         .await;
     let unserved = desk.live.ask(TaskStats).await.unwrap().unserved;
     assert_eq!(unserved.iter().map(|left| left.queue.as_str()).collect::<Vec<_>>(), ["default"]);
+}
+
+/// Users choose the names of queues, and every one was a line of `/metrics` and of the statistics.
+#[actix_rt::test]
+async fn what_is_shown_of_the_queues_does_not_grow_with_their_number() {
+    let database = TestDatabase::create().await;
+    let desk = Desk::open(&database).await;
+    database
+        .sql(
+            "insert into tasks (id, task_type, queue, status, stage, max_attempts, timeout_secs, run_at, finished_at)
+             select gen_random_uuid(), 'noop', 'q' || n % 2000, state, stage, 1, 1, now(),
+                 case when state = 'cancelled' then now() end
+             from generate_series(1, 3000) n,
+                 (values ('cancelled', 'cancelled'), ('pending', 'due')) as kind (state, stage)",
+        )
+        .await;
+    let stats = desk.live.ask(TaskStats).await.unwrap();
+    let queues: HashSet<&str> = stats.counts.iter().map(|count| count.queue.as_str()).collect();
+    assert!(queues.len() <= 201 && queues.contains("other"), "{}", queues.len());
+    assert!(stats.unserved.len() <= 201, "{}", stats.unserved.len());
+    let cancelled = stats.counts.iter().filter(|count| count.status == Status::Cancelled);
+    assert_eq!(cancelled.map(|count| count.count).sum::<u64>(), 3_000);
 }
 
 #[actix_rt::test]

@@ -123,10 +123,7 @@ async fn create(
             }
             permissions => permissions?,
         },
-        expires_at: expires_at
-            .map(|text| parse_expiry(text, chrono::Utc::now()))
-            .transpose()
-            .map_err(invalid)?,
+        expires_at: expires_at.map(parse_expiry).transpose().map_err(invalid)?,
     };
     let mut connection = desk.connection().await?;
     match acts::issue(&mut connection, &Actor::cli(), owner.id, &new).await {

@@ -24,7 +24,7 @@ use crate::{
     domain::{
         Result,
         task::Status,
-        task_stats::{Count, Depths, Stats, Unserved},
+        task_stats::{Count, Depths, NAMED, OTHER, Stats, Unserved, largest},
     },
 };
 
@@ -116,13 +116,22 @@ async fn unserved(connection: &mut AsyncPgConnection, counts: &[Count]) -> Resul
             .any(|(types, queues)| types.contains(&count.task_type) && queues.contains(&count.queue))
     };
     let left = counts.iter().filter(|count| count.status == Status::Pending && !takes(count));
-    Ok(left
-        .map(|left| Unserved {
-            task_type: left.task_type.clone(),
-            queue: left.queue.clone(),
-            count: left.count,
-        })
-        .collect())
+    Ok(largest_unserved(left.cloned().collect()))
+}
+
+/// The largest first; all beyond a number together.
+fn largest_unserved(mut left: Vec<Count>) -> Vec<Unserved> {
+    left.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.queue.cmp(&b.queue)));
+    let others: u64 = left.iter().skip(NAMED).map(|count| count.count).sum();
+    left.truncate(NAMED);
+    let mut unserved: Vec<_> = left
+        .into_iter()
+        .map(|count| Unserved { task_type: count.task_type, queue: count.queue, count: count.count })
+        .collect();
+    if others > 0 {
+        unserved.push(Unserved { task_type: OTHER.to_owned(), queue: OTHER.to_owned(), count: others });
+    }
+    unserved
 }
 
 struct OldestDue;
@@ -174,8 +183,15 @@ struct CountFinished;
 
 impl Fixed for CountFinished {
     const SQL: &'static str = "
-        select status, task_type, queue, count(*) from tasks
-        where finished_at is not null group by status, task_type, queue order by status, task_type, queue";
+        with counts as materialized (
+            select status, task_type, queue, count(*) as tasks from tasks
+            where finished_at is not null group by status, task_type, queue
+        ), largest as (
+            select queue from counts group by queue order by sum(tasks) desc, queue limit 200
+        )
+        select status, task_type, coalesce(largest.queue, 'other') as named, sum(tasks)::bigint
+        from counts left join largest on largest.queue = counts.queue
+        group by status, task_type, named order by status, task_type, named";
     type Args = ();
     type Row = (Text, Text, Text, BigInt);
 }
@@ -187,10 +203,17 @@ impl Fixed for EstimateFinished {
     const SQL: &'static str = "
         with sample as materialized (
             select status, task_type, queue, finished_at from tasks tablesample system ($1::float8)
-        ), whole as (select count(*) as rows from sample)
-        select status, task_type, queue, round($2::float8 * count(*) / greatest((select rows from whole), 1))::bigint
-        from sample where finished_at is not null
-        group by status, task_type, queue order by status, task_type, queue";
+        ), whole as (
+            select count(*) as rows from sample
+        ), largest as (
+            select queue from sample where finished_at is not null
+            group by queue order by count(*) desc, queue limit 200
+        )
+        select status, task_type, coalesce(largest.queue, 'other') as named,
+            round($2::float8 * count(*) / greatest((select rows from whole), 1))::bigint
+        from sample left join largest on largest.queue = sample.queue
+        where finished_at is not null
+        group by status, task_type, named order by status, task_type, named";
     type Args = (Double, Double);
     type Row = (Text, Text, Text, BigInt);
 }
@@ -220,7 +243,7 @@ pub async fn stats(connection: &mut AsyncPgConnection) -> Result<Stats> {
     let (finished, estimated) = finished(connection).await?;
     let oldest = oldest_due(connection).await?;
     Ok(Stats {
-        counts: depths.counts.into_iter().chain(finished).collect(),
+        counts: largest(depths.counts.into_iter().chain(finished).collect()),
         estimated,
         bounded: depths.bounded,
         unserved,

@@ -23,20 +23,14 @@ pub fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     Option::deserialize(from).map(Some)
 }
 
-/// A field that may be absent, and may not be null.
-///
-/// # Errors
-/// Those of the value.
-pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(from).map(Some)
-}
-
-/// A JSON object of any form, kept as text; it may be absent, and may not be null.
+/// A JSON object of any form, kept as text; it may be absent, and null is absent.
 ///
 /// # Errors
 /// For another type than an object, and for every [`Flaw`].
 pub fn payload<'de, D: Deserializer<'de>>(from: D) -> Result<Option<JsonText>, D::Error> {
-    let raw = Box::<RawValue>::deserialize(from)?;
+    let Some(raw) = Option::<Box<RawValue>>::deserialize(from)? else {
+        return Ok(None);
+    };
     JsonText::object_of(&raw).map(Some).map_err(|flaw| match flaw {
         Flaw::NotAnObject => D::Error::invalid_type(Unexpected::Other("another type"), &"an object"),
         flaw => D::Error::custom(format_args!("{FLAW}{flaw}")),

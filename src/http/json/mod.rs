@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use utoipa::PartialSchema;
 
 pub use self::{
-    fields::{Object, nullable, payload, present},
+    fields::{Object, nullable, payload},
     optional::OptionalJson,
 };
 
@@ -65,7 +65,8 @@ pub trait Input {
 /// Extracts a JSON object.
 ///
 /// `T` derives `Deserialize` and `ToSchema`, with `#[serde(deny_unknown_fields)]`. A field that
-/// must be there is not an `Option`; one that may be null or absent with different meanings is
+/// must be there is not an `Option`; null is absent, since clients with models send it for what nobody set; where null
+/// and absent mean different things, the field is
 /// `#[serde(default, deserialize_with = "json::nullable")] Option<Option<_>>`; objects below the
 /// first level are [`Object`]. Numbers are `i64`, whose range [`Input::validate`] checks.
 #[derive(Debug)]

@@ -40,30 +40,31 @@ pub(in crate::http) struct TaskCreation {
     #[schema(value_type = Option<Object>)]
     payload: Option<JsonText>,
     /// Which workers run it: 1 to 64 of a-z, 0-9, `_`, `.` and `-`.
-    #[serde(default, deserialize_with = "json::present")]
-    #[schema(example = "default")]
+    #[serde(default)]
+    #[schema(example = "default", min_length = 1, max_length = 64, pattern = "^[a-z0-9_.-]{1,64}$")]
     queue: Option<String>,
     /// Higher first. Above 0 for administrators only.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
     #[schema(minimum = -100, maximum = 100)]
     priority: Option<i64>,
     /// Not before this, RFC 3339; a time that has passed is now. Not together with `delay_secs`.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
     #[schema(format = DateTime)]
     run_at: Option<String>,
     /// Not before this many seconds from now, fractions allowed. Not together with `run_at`.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
     #[schema(minimum = 0, maximum = 315_360_000)]
     delay_secs: Option<f64>,
     /// Attempts that it is given.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
     #[schema(minimum = 1, maximum = 100)]
     max_attempts: Option<i64>,
     /// At most one unfinished task of yours has it; 1 to 200 characters.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 200)]
     unique_key: Option<String>,
     /// Seconds that one attempt may take, at most the `max_timeout_secs` of the type.
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default)]
     #[schema(minimum = 1, maximum = 86_400)]
     timeout_secs: Option<i64>,
 }

@@ -166,6 +166,7 @@ struct TaskTypeInfo {
     /// The most seconds that a task of this type may ask for as its `timeout_secs`.
     max_timeout_secs: i32,
     /// Tasks of this type that run at once across all workers; null: no limit.
+    #[schema(required = true)]
     max_running: Option<u32>,
 }
 

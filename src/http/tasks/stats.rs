@@ -30,10 +30,10 @@ struct Counts {
     /// By status; every status is there.
     #[schema(value_type = BTreeMap<String, u64>)]
     by_status: ByStatus,
-    /// By type, then by status.
+    /// By type, then by status: the 200 largest, and all others as `other`.
     #[schema(value_type = BTreeMap<String, BTreeMap<String, u64>>)]
     by_type: BTreeMap<String, ByStatus>,
-    /// By queue, then by status.
+    /// By queue, then by status: the 200 largest, and all others as `other`.
     #[schema(value_type = BTreeMap<String, BTreeMap<String, u64>>)]
     by_queue: BTreeMap<String, ByStatus>,
 }
@@ -49,11 +49,14 @@ struct TaskStatistics {
     /// Pending tasks that no live worker takes, as none knows their type and serves their queue.
     unserved: Vec<Unserved>,
     /// Seconds since the oldest task became due that still waits; null when none does.
+    #[schema(required = true)]
     oldest_due_secs: Option<f64>,
     throughput: Throughput,
     /// From being due to the start, over the last hour; null when nothing finished.
+    #[schema(required = true)]
     wait_secs: Option<Percentiles>,
     /// From the start to the end, over the last hour; null when nothing finished.
+    #[schema(required = true)]
     run_secs: Option<Percentiles>,
     /// The last hour, by type.
     recent: Vec<Recent>,

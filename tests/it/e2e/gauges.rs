@@ -87,3 +87,36 @@ async fn the_queue_is_told_as_it_is() {
         close(&format!("task_run_seconds{labels}"), run);
     }
 }
+
+/// An agent that asks for one format and gets the other finds counters without a type.
+#[tokio::test]
+async fn metrics_come_in_the_format_that_accept_prefers() {
+    let database = TestDatabase::create().await;
+    let public = [("STARTER__TELEMETRY__METRICS_PUBLIC", "true")];
+    let server = Running::start("server", &database, &public).await;
+    let metrics = async |accept: Option<&str>| {
+        let request = client().get(server.url().unwrap() + "/metrics");
+        let answer = match accept {
+            None => request,
+            Some(accept) => request.header("accept", accept),
+        };
+        let answer = answer.send().await.unwrap();
+        let content_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        (content_type, answer.text().await.unwrap())
+    };
+    for accept in [None, Some("*/*"), Some("text/plain;version=0.0.4;q=0.5,*/*;q=0.1")] {
+        let (content_type, text) = metrics(accept).await;
+        assert_eq!(content_type, "text/plain; version=0.0.4; charset=utf-8", "{accept:?}");
+        assert!(text.contains("# TYPE starter_http_requests_total counter\n"), "{text}");
+        assert!(!text.contains("# EOF"), "{text}");
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let typed = text.contains(&format!("# TYPE {name} counter\n"));
+            assert!(typed || !name.ends_with("_total"), "{line} has no type in\n{text}");
+        }
+    }
+    let (content_type, text) =
+        metrics(Some("application/openmetrics-text;version=1.0.0,text/plain;q=0.3")).await;
+    assert_eq!(content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert!(text.contains("# TYPE starter_http_requests counter\n") && text.ends_with("# EOF\n"), "{text}");
+}

@@ -108,7 +108,7 @@ impl Running {
     }
 
     /// A session of somebody.
-    async fn log_in(&self, login: &str) -> String {
+    pub(crate) async fn log_in(&self, login: &str) -> String {
         let (status, body) =
             self.post("", "/api/v1/auth/login", json!({ "login": login, "password": PASSWORD })).await;
         assert_eq!(status, 200, "{body}");
