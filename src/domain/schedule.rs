@@ -58,6 +58,7 @@ pub struct Schedule {
     /// Whether it makes any.
     pub enabled: bool,
     /// Why the service disabled it; null while it is enabled, and when a person disabled it.
+    #[schema(required = true)]
     pub disabled_reason: Option<String>,
     /// What becomes of ticks that passed while no worker was there.
     pub missed: Missed,
