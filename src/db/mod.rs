@@ -5,7 +5,7 @@
 
 pub mod api_keys;
 pub mod audit;
-mod clock;
+pub mod clock;
 pub mod embedded;
 mod error;
 mod found;

@@ -84,6 +84,15 @@ impl Claim {
     }
 }
 
+/// When an attempt began and ended, by the database's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// When its handler began.
+    pub began: DateTime<Utc>,
+    /// When its handler ended.
+    pub ended: DateTime<Utc>,
+}
+
 /// In which way an attempt ended that did not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Display)]
 #[display(rename_all = "snake_case")]

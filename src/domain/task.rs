@@ -109,7 +109,7 @@ pub struct Task {
     pub created_at: DateTime<Utc>,
     /// When anything of it last changed.
     pub updated_at: DateTime<Utc>,
-    /// When the attempt under way, or the last, started.
+    /// When the handler of the last attempt that ended began; of the attempt under way, when its worker claimed the task.
     #[schema(required = true)]
     pub started_at: Option<DateTime<Utc>>,
     /// When it succeeded, failed for good, or was cancelled.
@@ -179,10 +179,10 @@ pub struct AttemptRecord {
     /// The registration of the worker process.
     #[schema(required = true)]
     pub worker_id: Option<i64>,
-    /// When it started.
+    /// When its handler began; while it runs, and when its worker died, the time of the claim.
     #[schema(required = true)]
     pub started_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// When its handler ended.
     #[schema(required = true)]
     pub finished_at: Option<DateTime<Utc>>,
     /// Why it ended without success.

@@ -12,10 +12,10 @@ use super::{
     shift::{Reason, Shift},
 };
 use crate::{
-    db::queue::Stopping,
+    db::queue::{Stopping, Success},
     domain::{
         JsonText,
-        attempt::{Claim, Stopped},
+        attempt::{Claim, Stopped, Times},
     },
     tasks::{Context, Outcome, RetryPolicy, Stop},
     telemetry,
@@ -71,17 +71,19 @@ async fn attempt(
     stop: CancellationToken,
 ) {
     log::debug!(task_id:% = claim.id, task_type = claim.task_type, attempt = claim.attempt; "attempt begins");
+    let began = shift.0.database_clock.now();
     let start = || handler(&shift, &claim, payload, context);
     let ended = match std::panic::catch_unwind(AssertUnwindSafe(start)) {
         Ok(handler) => bounded(AssertUnwindSafe(handler).catch_unwind(), &stop, claim.timeout).await,
         Err(_) => Ended::Panicked,
     };
+    let times = shift.0.database_clock.times_since(began);
     let Some(left) = shift.leave(&claim.leased()) else {
         log::warn!(task_id:% = claim.id, task_type = claim.task_type; "a handler ended long after its time was up");
         return;
     };
     let retry = shift.0.registry.get(&claim.task_type).map_or(RetryPolicy::DEFAULT, |known| known.retry);
-    let ending = judge(ended, left.reason, &claim, &retry);
+    let ending = judge(ended, left.reason, &claim, &retry, times);
     tell(&claim, &ending);
     let (leased, worker_id) = (claim.leased(), claim.worker_id);
     drop(claim);
@@ -89,7 +91,7 @@ async fn attempt(
         Box::pin(shift.write_progress(&[(leased, progress)])).await;
     }
     match ending {
-        Ending::Succeeded(result) => shift.succeeded(leased, worker_id, result),
+        Ending::Succeeded(success) => shift.succeeded(leased, worker_id, success),
         stopped => Box::pin(shift.report(leased, worker_id, stopped)).await,
     }
 }
@@ -136,11 +138,19 @@ async fn bounded(
 }
 
 /// What is to be written down.
-fn judge(ended: Ended, reason: Option<Reason>, claim: &Claim, retry: &RetryPolicy) -> Ending {
+fn judge(
+    ended: Ended,
+    reason: Option<Reason>,
+    claim: &Claim,
+    retry: &RetryPolicy,
+    times: Option<Times>,
+) -> Ending {
     let failures = u32::try_from(claim.retry_count).unwrap_or(0).saturating_add(1);
     let backoff = || retry.delay(failures, rand::random());
     let (how, why, delay) = match (ended, reason) {
-        (Ended::Returned(Ok(result)), _) => return Ending::Succeeded(Some(result).filter(|r| !r.is_null())),
+        (Ended::Returned(Ok(result)), _) => {
+            return Ending::Succeeded(Success { result: Some(result).filter(|r| !r.is_null()), times });
+        }
         (Ended::Returned(Err(Stop::Cancelled)) | Ended::Dropped, Some(Reason::Interrupted)) => {
             (Stopped::Interrupted, Some("its worker stopped".into()), Duration::ZERO)
         }
@@ -158,7 +168,7 @@ fn judge(ended: Ended, reason: Option<Reason>, claim: &Claim, retry: &RetryPolic
             (Stopped::TimedOut, Some(format!("not done within {seconds} s").into()), backoff())
         }
     };
-    Ending::Stopped(Stopping { how, why: why.map(storable), delay: delay.min(LONGEST_DELAY) })
+    Ending::Stopped(Stopping { how, why: why.map(storable), delay: delay.min(LONGEST_DELAY), times })
 }
 
 /// As PostgreSQL can store it, and a person read it.

@@ -10,6 +10,7 @@
 //! | `waiting` | what was claimed ahead, and which of it may begin |
 //! | `bookmark` | where in a queue the next claim begins |
 //! | `clock` | noticing that a task's time has come |
+//! | `database_clock` | the database's clock, for the times of attempts |
 //! | `attempt` | one attempt, from its claim to its outcome |
 //! | `outbox` | writing successes, which nobody waits for |
 //! | `report` | writing other outcomes, and what could not be written at once |
@@ -32,6 +33,7 @@ mod attempt;
 mod bell;
 mod bookmark;
 mod clock;
+mod database_clock;
 mod drain;
 mod fetch;
 mod figures;

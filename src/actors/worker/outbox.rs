@@ -8,11 +8,10 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use serde_json::Value;
 
 use super::{report::Ending, shift::Shift};
 use crate::{
-    db::queue,
+    db::queue::{self, Success},
     domain::{
         Error, Result,
         attempt::{Leased, WorkerId},
@@ -23,7 +22,7 @@ use crate::{
 const WRITERS: usize = 2;
 const BATCH: usize = 1_000;
 
-type Success = (Leased, Option<Value>);
+type Report = (Leased, Success);
 
 /// What waits to be written, the oldest first. The desk bounds it.
 #[derive(Default)]
@@ -31,7 +30,7 @@ pub(super) struct Outbox(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
-    successes: VecDeque<(Success, WorkerId)>,
+    successes: VecDeque<(Report, WorkerId)>,
     writers: usize,
 }
 
@@ -42,7 +41,7 @@ impl Outbox {
     }
 
     /// By id, as everybody locks tasks. `None`: nothing waits, and the writer that asks is no more.
-    fn next(&self) -> Option<Vec<(Success, WorkerId)>> {
+    fn next(&self) -> Option<Vec<(Report, WorkerId)>> {
         let mut batch: Vec<_> = {
             let mut waiting = self.lock();
             if waiting.successes.is_empty() {
@@ -59,10 +58,10 @@ impl Outbox {
 
 impl Shift {
     /// Has it written down that the task is done, with this result. Never waits.
-    pub(super) fn succeeded(&self, leased: Leased, worker_id: WorkerId, result: Option<Value>) {
+    pub(super) fn succeeded(&self, leased: Leased, worker_id: WorkerId, success: Success) {
         {
             let mut waiting = self.0.outbox.lock();
-            waiting.successes.push_back(((leased, result), worker_id));
+            waiting.successes.push_back(((leased, success), worker_id));
             if waiting.writers >= WRITERS {
                 return;
             }
@@ -80,11 +79,11 @@ impl Shift {
         }
     }
 
-    async fn write_successes(&self, successes: &[Success]) -> Result<Vec<Leased>> {
+    async fn write_successes(&self, successes: &[Report]) -> Result<Vec<Leased>> {
         queue::succeed_by(&mut *self.0.pool.get().await?, self.0.pool.plans(), successes).await
     }
 
-    fn successes_written(&self, successes: Vec<Success>, written: Vec<Leased>) {
+    fn successes_written(&self, successes: Vec<Report>, written: Vec<Leased>) {
         let written: HashSet<Leased> = written.into_iter().collect();
         let outcomes = successes.into_iter().map(|(leased, _)| (leased, !written.contains(&leased)));
         self.reported(outcomes);
@@ -96,13 +95,13 @@ async fn write(shift: Shift) {
     // Others that are ready to end go first.
     tokio::task::yield_now().await;
     while let Some(batch) = shift.0.outbox.next() {
-        let (successes, workers): (Vec<Success>, Vec<WorkerId>) = batch.into_iter().unzip();
+        let (successes, workers): (Vec<Report>, Vec<WorkerId>) = batch.into_iter().unzip();
         let written = AssertUnwindSafe(shift.write_successes(&successes)).catch_unwind().await;
         match written.unwrap_or_else(|_| Err(Error::internal("writing successes panicked"))) {
             Ok(written) => shift.successes_written(successes, written),
             Err(error) => {
-                for ((leased, result), worker_id) in successes.into_iter().zip(workers) {
-                    let (shift, ending, error) = (shift.clone(), Ending::Succeeded(result), error.clone());
+                for ((leased, success), worker_id) in successes.into_iter().zip(workers) {
+                    let (shift, ending, error) = (shift.clone(), Ending::Succeeded(success), error.clone());
                     tokio::spawn(async move { shift.report_again(leased, worker_id, ending, error).await });
                 }
             }

@@ -13,7 +13,7 @@ use crate::{
     actors::coalesce::{Batch, Coalesce, Limits},
     db::{
         Pool,
-        queue::{self, Stopping},
+        queue::{self, Stopping, Success},
     },
     domain::{
         Error, Result,
@@ -32,8 +32,8 @@ const REFUSALS: u32 = 5;
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Ending {
-    /// Done, with this result.
-    Succeeded(Option<Value>),
+    /// Done.
+    Succeeded(Success),
     /// It stopped without being done.
     Stopped(Stopping),
 }
@@ -50,10 +50,10 @@ struct Stops(Pool);
 
 impl Batch for Successes {
     type Key = Leased;
-    type Item = Option<Value>;
+    type Item = Success;
     type Answer = Option<Status>;
 
-    async fn run(&self, mut tasks: Vec<(Leased, Option<Value>)>) -> Result<HashMap<Leased, Option<Status>>> {
+    async fn run(&self, mut tasks: Vec<(Leased, Success)>) -> Result<HashMap<Leased, Option<Status>>> {
         tasks.sort_unstable_by_key(|((id, _), _)| *id);
         let written = queue::succeed_by(&mut *self.0.get().await?, self.0.plans(), &tasks).await?;
         Ok(written.into_iter().map(|leased| (leased, Some(Status::Succeeded))).collect())
@@ -90,7 +90,7 @@ impl Reports {
     /// The task's new status; `None`: its lease has changed, nothing was written.
     async fn write(&self, leased: Leased, ending: Ending) -> Result<Option<Status>> {
         match ending {
-            Ending::Succeeded(result) => self.successes.ask(leased, result).await,
+            Ending::Succeeded(success) => self.successes.ask(leased, success).await,
             Ending::Stopped(stopping) => self.stops.ask(leased, stopping).await,
         }
     }
@@ -145,10 +145,12 @@ impl Shift {
             }
             log::warn!(task_id:% = leased.0, error:% = error; "an outcome could not be written yet");
             refusals += u32::from(!error.is_transient());
-            if refusals >= REFUSALS && matches!(ending, Ending::Succeeded(Some(_))) {
+            if refusals >= REFUSALS
+                && let Ending::Succeeded(Success { result: Some(_), times }) = ending
+            {
                 // Not if the database takes nothing at all, as on a full disk.
                 let why = Some("its result cannot be stored".to_owned());
-                let refused = Stopping { how: Stopped::Refused, why, delay: Duration::ZERO };
+                let refused = Stopping { how: Stopped::Refused, why, delay: Duration::ZERO, times };
                 if let Ok(written) = self.0.reports.write(leased, Ending::Stopped(refused)).await {
                     return written;
                 }

@@ -13,8 +13,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Bell, attempt, fetch::Claiming, outbox::Outbox, payloads::Payloads, rate::Rate, report::Reports,
-    settings::Settings, stock::Stock, waiting::Waiting,
+    Bell, attempt, database_clock::DatabaseClock, fetch::Claiming, outbox::Outbox, payloads::Payloads,
+    rate::Rate, report::Reports, settings::Settings, stock::Stock, waiting::Waiting,
 };
 use crate::{
     actors::coalesce::Coalesce,
@@ -62,6 +62,7 @@ pub(super) struct Inner {
     pub(super) reports: Reports,
     pub(super) outbox: Outbox,
     pub(super) payloads: Coalesce<Payloads>,
+    pub(super) database_clock: DatabaseClock,
     /// Rung when there is room for more tasks.
     pub(super) room: Notify,
     /// Rung when an attempt or a report ended.
@@ -144,6 +145,7 @@ impl Shift {
             reports: Reports::new(&pool),
             outbox: Outbox::default(),
             payloads: Payloads::of(&pool),
+            database_clock: DatabaseClock::default(),
             pool,
             registry,
             services,

@@ -109,7 +109,7 @@ impl Shift {
         if interference == Interference::CancelRequested {
             desk.reporting.insert(leased, self.is_limited(&claim));
             let (shift, how) = (self.clone(), Stopped::Cancelled);
-            let ending = Ending::Stopped(Stopping { how, why: None, delay: Duration::ZERO });
+            let ending = Ending::Stopped(Stopping { how, why: None, delay: Duration::ZERO, times: None });
             tokio::spawn(async move { shift.report(leased, claim.worker_id, ending).await });
         }
     }
@@ -160,7 +160,9 @@ impl Shift {
             log::error!(task_id:% = leased.0; "a handler hangs; its attempt is given up, its thread is not free");
             let why = Some("its handler hangs".to_owned());
             let delay = running.timeout;
-            let ending = Ending::Stopped(Stopping { how: Stopped::TimedOut, why, delay });
+            let began = self.0.database_clock.now().map(|now| now - running.since.elapsed());
+            let times = self.0.database_clock.times_since(began);
+            let ending = Ending::Stopped(Stopping { how: Stopped::TimedOut, why, delay, times });
             let shift = self.clone();
             tokio::spawn(async move { shift.report(leased, running.worker_id, ending).await });
         }

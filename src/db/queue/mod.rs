@@ -45,7 +45,7 @@ pub use claim::{Places, Wanted, Whence, claim, claim_from, claim_limited, peek};
 pub use clock::{Planned, bring_back, planned, replan};
 pub use due::{Due, promote, promote_left_behind};
 pub use hand_back::{hand_back, settle, take_back};
-pub use outcome::{Stopping, stop, succeed, succeed_by};
+pub use outcome::{Stopping, Success, stop, succeed, succeed_by};
 pub use payloads::payloads;
 pub use progress::report_progress;
 pub use registration::{beat, deregister, note_begun, register};

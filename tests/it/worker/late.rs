@@ -49,7 +49,7 @@ async fn reports_in_vain(workshop: &Workshop, connection: &mut AsyncPgConnection
     assert!(queue::succeed(connection, &[(late, Some(json!("late")))]).await.unwrap().is_empty());
     for how in [Stopped::Failed, Stopped::Refused, Stopped::Snoozed, Stopped::Interrupted, Stopped::Cancelled]
     {
-        let stopping = Stopping { how, why: Some("late".into()), delay: Duration::ZERO };
+        let stopping = Stopping { how, why: Some("late".into()), delay: Duration::ZERO, times: None };
         assert!(queue::stop(connection, &[(late, stopping)]).await.unwrap().is_empty());
     }
     queue::report_progress(connection, &[(late, json!("late"))]).await.unwrap();

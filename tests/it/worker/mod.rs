@@ -14,6 +14,7 @@ mod payloads;
 mod plans;
 mod receivers;
 mod strays;
+mod times;
 mod traffic;
 mod upkeep;
 mod vacuum;

@@ -297,7 +297,7 @@ impl World {
 
     async fn stop(&mut self, claim: usize, how: Stopped) {
         let Some(Claimed { leased, .. }) = Self::pick(&self.claims, claim) else { return };
-        let stopping = Stopping { how, why: Some("why".into()), delay: Duration::ZERO };
+        let stopping = Stopping { how, why: Some("why".into()), delay: Duration::ZERO, times: None };
         let written = queue::stop(&mut self.connection, &[(leased, stopping)]).await.unwrap();
         let Some(task) = self.held(leased) else {
             assert!(written.is_empty(), "only who holds it ends it");

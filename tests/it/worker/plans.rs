@@ -56,7 +56,7 @@ async fn use_every_statement(connection: &mut AsyncPgConnection, mode: &str) {
     let done: Vec<_> = leased[..100].iter().map(|leased| (*leased, None)).collect();
     assert_eq!(queue::succeed(connection, &done).await.unwrap().len(), 100);
     assert_eq!(scanned(connection).await, 0, "succeed, {mode}");
-    let stopping = Stopping { how: Stopped::Failed, why: None, delay: Duration::ZERO };
+    let stopping = Stopping { how: Stopped::Failed, why: None, delay: Duration::ZERO, times: None };
     let failed: Vec<_> = leased[100..150].iter().map(|leased| (*leased, stopping.clone())).collect();
     assert_eq!(queue::stop(connection, &failed).await.unwrap().len(), 50);
     assert_eq!(scanned(connection).await, 0, "stop, {mode}");
@@ -180,7 +180,8 @@ async fn plans_that_the_queues_connections_keep_serve_a_full_table_too() {
         let wanted =
             Wanted { queue: "default", task_types: &["noop"], limited: None, at_most: 200, whence, places };
         let claims = queue::claim_from(connection, Plans::Kept, worker, Lease::draw(), wanted).await.unwrap();
-        let done: Vec<_> = claims.iter().map(|claim| (claim.leased(), None)).collect();
+        let success = queue::Success { result: None, times: None };
+        let done: Vec<_> = claims.iter().map(|claim| (claim.leased(), success.clone())).collect();
         queue::succeed_by(connection, Plans::Kept, &done).await.unwrap().len()
     };
     // More often than it takes PostgreSQL to settle on a plan for all arguments; the table is empty.
