@@ -45,8 +45,7 @@ struct Ordered {
 impl Office {
     /// What was ordered and not sent yet, oldest first.
     async fn orders(&self) -> Vec<Ordered> {
-        let text =
-            "select id, task_type, payload from tasks where status = 'pending' order by created_at, id";
+        let text = "select id, task_type, payload::jsonb as payload from tasks where status = 'pending' order by created_at, id";
         diesel::sql_query(text).load(&mut self.database.connection().await).await.unwrap()
     }
 
