@@ -14,9 +14,12 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use url::Host;
 
-use super::{Webhooks, addresses, signature::sign};
+use super::{
+    Webhooks, addresses,
+    signature::{Signer, sign},
+};
 use crate::{
-    domain::{Error, JsonText, TaskId, Violation},
+    domain::{Error, JsonText, Role, TaskId, Violation},
     tasks::{Context, Outcome, RetryPolicy, Stop, TaskType},
 };
 
@@ -28,7 +31,8 @@ const LONGEST_ANSWER: usize = 64 * 1024;
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// Delivers an event to a URL, signed as Standard Webhooks has it. 2xx is success; 410 and redirects are refused for
-/// good, and so are private addresses; everything else is tried again.
+/// good, and so are private addresses; everything else is tried again. `webhook-signer` says whose key signs it: `service`,
+/// for what administrators order, or `user/ID`, which no key of the service fits.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct WebhookDeliver {
     /// `https://…` or `http://…`, at a public address.
@@ -81,7 +85,8 @@ impl TaskType for WebhookDeliver {
             return Err(private());
         }
         let began = Instant::now();
-        let sent = webhooks.send(url, context.task_id, &self.event, &self.data);
+        let signer = signer(&context).await?;
+        let sent = webhooks.send(url, signer, context.task_id, &self.event, &self.data);
         match context.cancelled.run_until_cancelled(sent).await {
             None => Err(Stop::Cancelled),
             Some(Err(stop)) => Err(stop),
@@ -114,26 +119,42 @@ fn literal(url: &Url) -> Option<IpAddr> {
     }
 }
 
+/// A receiver that trusts what the service signs must not be told by users what to believe. The role is the present one.
+async fn signer(context: &Context) -> Result<Signer, Stop> {
+    let Some(owner) = context.created_by else { return Ok(Signer::Service) };
+    let found = context.services.users.find(owner).await?;
+    let is_admin = found.is_some_and(|user| user.is_active && user.role == Role::Admin);
+    Ok(if is_admin { Signer::Service } else { Signer::User(owner) })
+}
+
 fn private() -> Stop {
     Stop::refused("the address is private, and webhooks may not go there")
 }
 
 impl Webhooks {
     /// The answer, if it means success.
-    async fn send(&self, url: Url, id: TaskId, event: &str, data: &JsonText) -> Result<Response, Stop> {
+    async fn send(
+        &self,
+        url: Url,
+        signer: Signer,
+        id: TaskId,
+        event: &str,
+        data: &JsonText,
+    ) -> Result<Response, Stop> {
         // The same for every attempt at it.
         let made = id.0.get_timestamp().map_or((0, 0), |timestamp| timestamp.to_unix());
         let made = DateTime::from_timestamp(made.0.cast_signed(), made.1).unwrap_or_default();
         let made = made.to_rfc3339_opts(SecondsFormat::Millis, true);
         let body = serde_json::to_string(&Body { event, timestamp: &made, data }).map_err(Error::internal)?;
         let (id, now) = (id.to_string(), Utc::now().timestamp());
-        let signature = sign(&self.key, &id, now, &body)?;
+        let signature = sign(&signer.key(&self.key)?, &id, now, &body)?;
         let request = self
             .client
             .post(url)
             .header(header::CONTENT_TYPE, "application/json")
             .header("webhook-id", id)
             .header("webhook-timestamp", now)
+            .header("webhook-signer", signer.name())
             .header("webhook-signature", signature)
             .body(body);
         match request.send().await {

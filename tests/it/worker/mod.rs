@@ -13,6 +13,7 @@ mod outside;
 mod payloads;
 mod plans;
 mod receivers;
+mod signers;
 mod strays;
 mod times;
 mod traffic;

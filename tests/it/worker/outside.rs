@@ -88,7 +88,7 @@ pub(super) fn mail() -> NewTask {
     NewTask { max_attempts: 1, ..task("email.send", payload) }
 }
 
-async fn run_with(workshop: &Workshop, services: Services, task: NewTask) -> Value {
+pub(super) async fn run_with(workshop: &Workshop, services: Services, task: NewTask) -> Value {
     let _worker = workshop.worker_with(Registry::builtin(), quick(), Arc::new(services)).await;
     let id = workshop.enqueue(task).await;
     workshop.finished(id).await
@@ -209,14 +209,14 @@ fn a_mail_becomes_a_file_that_only_its_user_can_read() {
     });
 }
 
-struct Request {
-    head: String,
-    headers: HashMap<String, String>,
-    body: String,
+pub(super) struct Request {
+    pub(super) head: String,
+    pub(super) headers: HashMap<String, String>,
+    pub(super) body: String,
 }
 
 /// A receiver of webhooks that always answers this.
-async fn receiver(answer: &'static str) -> (String, mpsc::UnboundedReceiver<Request>) {
+pub(super) async fn receiver(answer: &'static str) -> (String, mpsc::UnboundedReceiver<Request>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     let (seen, requests) = mpsc::unbounded_channel();
@@ -246,7 +246,7 @@ async fn receive(mut stream: TcpStream, answer: &str, seen: mpsc::UnboundedSende
     write.write_all(answer.as_bytes()).await.ok()
 }
 
-fn webhooks(allow_private: bool) -> Services {
+pub(super) fn webhooks(allow_private: bool) -> Services {
     let webhooks = Webhooks::new(KEY.to_vec(), allow_private, Duration::from_secs(5)).unwrap();
     Services { webhooks: Some(webhooks), ..Services::default() }
 }
