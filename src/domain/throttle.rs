@@ -95,6 +95,16 @@ impl Bucket {
         Self::new(Self::MAILS, &[purpose.as_bytes(), address.as_bytes()])
     }
 
+    /// Of mails that anybody can cause to one address, in canonical form, whatever they are for.
+    pub fn mails_to(address: &str) -> Self {
+        Self::new(Self::MAILS, &[b"to", address.as_bytes()])
+    }
+
+    /// Of mails that one user can cause, whatever they are for and whoever gets them.
+    pub fn mails_of(user: UserId) -> Self {
+        Self::new(Self::MAILS, &[b"of", user.0.as_bytes()])
+    }
+
     /// For the database.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

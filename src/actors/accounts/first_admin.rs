@@ -2,7 +2,11 @@
 
 use secrecy::SecretString;
 
-use super::{NewUser, Tools, register::insert, users::hashed};
+use super::{
+    NewUser, Tools,
+    register::{Cause, insert},
+    users::hashed,
+};
 use crate::{
     config::InitialAdmin,
     db::{self, Transactional as _},
@@ -59,7 +63,9 @@ pub async fn ensure_first_admin(
             if db::users::has_admin(connection).await? {
                 return Ok(None);
             }
-            insert(connection, &Actor::system(), "user.create", &account).await.map(Some)
+            insert(connection, &Actor::system(), "user.create", &account, Cause::Administrator)
+                .await
+                .map(Some)
         })
         .await?;
     Ok(user.map(|user| FirstAdmin { user, password }))

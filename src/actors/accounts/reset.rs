@@ -5,7 +5,10 @@ use std::time::Duration;
 use actix::Message;
 use secrecy::SecretString;
 
-use super::{Accounts, Tools, password, register::post};
+use super::{
+    Accounts, Tools, password,
+    register::{Reader, post, post_limited},
+};
 use crate::{
     actors::hashers::Share,
     db::{self, Connection, Transactional as _},
@@ -19,8 +22,8 @@ use crate::{
     },
 };
 
-/// Letters with tokens to one address.
-pub(super) const LETTERS: Limit =
+/// Letters with tokens of one kind to one address.
+const LETTERS: Limit =
     Limit { tries: 3, window: Duration::from_secs(3600), block: Duration::from_secs(3600) };
 
 /// Mails a link that sets a password to whoever has the address, if anybody. Takes the same way whether somebody has
@@ -38,18 +41,25 @@ pub(super) async fn request(accounts: Accounts, message: RequestReset) -> Result
     let RequestReset { email, actor } = message;
     let address = email.canonical().to_owned();
     let bucket = Bucket::mails(Purpose::ResetPassword.as_str(), &address);
-    order(&accounts.tools, &actor, &bucket, &Letter::ResetPassword(address)).await
+    let reader = Reader { user: None, address: &address };
+    order(&accounts.tools, &actor, &bucket, reader, &Letter::ResetPassword(address.clone())).await
 }
 
 /// Orders a letter, unless there were too many to this address lately; nobody is told which.
-pub(super) async fn order(tools: &Tools, actor: &Actor, bucket: &Bucket, letter: &Letter) -> Result<()> {
+pub(super) async fn order(
+    tools: &Tools,
+    actor: &Actor,
+    bucket: &Bucket,
+    reader: Reader<'_>,
+    letter: &Letter,
+) -> Result<()> {
     tools
         .pool
         .get()
         .await?
         .transaction(async |connection| {
             match db::throttle::reserve(connection, bucket, bucket, LETTERS).await? {
-                Reserved::Granted { .. } => post(connection, actor, letter).await,
+                Reserved::Granted { .. } => post_limited(connection, actor, reader, letter).await,
                 Reserved::Refused { .. } => Ok(()),
             }
         })

@@ -4,7 +4,7 @@ use actix::Message;
 
 use super::{
     Accounts, Tools, password,
-    register::{insert, post},
+    register::{Cause, ask_to_verify, insert, post},
 };
 use crate::{
     actors::hashers::Share,
@@ -91,7 +91,7 @@ pub(super) async fn answer_create(accounts: Accounts, message: CreateUser) -> Re
 /// As [`CreateUser`].
 pub async fn create(tools: &Tools, actor: &Actor, new: NewUser) -> Result<User> {
     let account = hashed(tools, new).await?;
-    insert(&mut *tools.pool.get().await?, actor, "user.create", &account).await
+    insert(&mut *tools.pool.get().await?, actor, "user.create", &account, Cause::Administrator).await
 }
 
 /// The user to be, with his password hashed.
@@ -185,7 +185,9 @@ async fn apply(connection: &mut Connection, actor: &Actor, was: &User, changes: 
 /// Writes to both addresses.
 async fn announce(connection: &mut Connection, actor: &Actor, was: &User, user: &User) -> Result<()> {
     if !user.email_verified && user.is_active {
-        post(connection, actor, &Letter::VerifyEmail(user.id)).await?;
+        let own = actor.user == Some(user.id);
+        let cause = if own { Cause::Anybody } else { Cause::Administrator };
+        ask_to_verify(connection, actor, user, cause).await?;
     }
     if was.email_verified {
         post(connection, actor, &Letter::EmailChanged(user.id, was.email.clone())).await?;

@@ -6,6 +6,7 @@ use actix::Message;
 
 use super::{
     Accounts,
+    register::Reader,
     reset::{gone, order},
 };
 use crate::{
@@ -69,7 +70,8 @@ pub(super) async fn resend(accounts: Accounts, message: ResendVerification) -> R
         return Ok(());
     }
     let bucket = bucket(user.id);
-    order(&accounts.tools, &message.actor, &bucket, &Letter::VerifyEmail(user.id)).await
+    let reader = Reader { user: Some(user.id), address: user.email.canonical() };
+    order(&accounts.tools, &message.actor, &bucket, reader, &Letter::VerifyEmail(user.id)).await
 }
 
 /// Counts these letters by user: he may change his address, to any number of others' addresses.

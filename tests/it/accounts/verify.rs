@@ -1,7 +1,7 @@
 //! Proving an address.
 
 use starter::{
-    actors::accounts::{ChangeProfile, ResendVerification, VerifyEmail},
+    actors::accounts::{ChangeProfile, RequestReset, ResendVerification, VerifyEmail},
     domain::{Email, Error, Result, User, Username, token::OneTimeToken},
 };
 
@@ -65,6 +65,53 @@ async fn the_mail_is_sent_again_on_demand_three_times_an_hour_and_not_when_it_is
     office.database.sql("delete from login_throttle").await;
     office.resend(&office.guest("alice").await).await;
     assert!(office.deliver().await.is_empty());
+}
+
+#[actix_web::test]
+async fn changing_the_address_to_and_fro_floods_nobody() {
+    let office = Office::open().await;
+    office.register("alice").await.unwrap();
+    office.register("mallory").await.unwrap();
+    office.deliver().await;
+    let mallory = office.guest("mallory").await;
+    for n in 0..30 {
+        office.rename(&mallory, None, Some("victim@example.org")).await.unwrap();
+        office.rename(&mallory, None, Some(&format!("mallory{n}@example.org"))).await.unwrap();
+    }
+    let mails = office.deliver().await;
+    assert!(mails.len() <= 5, "{} mails of one user", mails.len());
+    let to_victim = mails.iter().filter(|mail| mail.to == "victim@example.org").count();
+    assert!((1..=5).contains(&to_victim), "{to_victim}");
+
+    // Nobody else loses anything by it.
+    let alice = office.guest("alice").await;
+    office.resend(&alice).await;
+    assert_eq!(office.deliver().await.len(), 1);
+}
+
+#[actix_web::test]
+async fn mails_of_all_kinds_share_one_limit_for_each_address() {
+    let office = Office::open().await;
+    office.register("alice").await.unwrap();
+    let alice = office.guest("alice").await;
+    for _ in 0..10 {
+        office.resend(&alice).await;
+        let (email, actor) = (Email::parse("alice@example.com").unwrap(), nobody());
+        office.accounts.ask(RequestReset { email, actor }).await.unwrap();
+    }
+    // Several users who take turns share it too.
+    for name in ["bobby", "carol", "david", "erika"] {
+        office.register(name).await.unwrap();
+        let guest = office.guest(name).await;
+        office.rename(&guest, None, Some("alice2@example.com")).await.unwrap();
+        for _ in 0..3 {
+            office.resend(&office.guest(name).await).await;
+        }
+        office.rename(&guest, None, Some(&format!("{name}@example.net"))).await.unwrap();
+    }
+    let mails = office.deliver().await;
+    let to = |address: &str| mails.iter().filter(|mail| mail.to == address).count();
+    assert_eq!((to("alice@example.com"), to("alice2@example.com")), (5, 5));
 }
 
 #[actix_web::test]
