@@ -262,8 +262,9 @@ impl Actors {
         let accounts = stage.accounts(&sessions, &revoker);
         let (shift, worker) = stage.worker().unzip();
         let bell = shift.as_ref().map(Shift::bell).unwrap_or_default();
-        let intake =
-            Intake::new(ground.registry.clone()).with_payload_limit(ground.config.worker.payload_limit_bytes);
+        let intake = Intake::new(ground.registry.clone())
+            .with_payload_limit(ground.config.worker.payload_limit_bytes)
+            .with_daily_mails(ground.config.mail.user_daily_limit);
         let dispatcher = stage.dispatcher(&intake, &bell);
         let task_events = stage.task_events(&feed);
         let maintenance = stage.maintenance();

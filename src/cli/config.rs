@@ -19,7 +19,7 @@ pub(super) enum Command {
 pub(super) fn run(command: &Command, output: &Output) -> Outcome {
     match command {
         Command::Show(flags) => show(&flags.load()?, output),
-        Command::Check(flags) => check(Config::load(&flags.overrides()).err(), output),
+        Command::Check(flags) => check(flags.read().err(), output),
         Command::Example => output.text(&Config::example()),
     }
 }

@@ -4,7 +4,10 @@
 use clap::Args;
 
 use super::Outcome;
-use crate::config::{Config, Overrides};
+use crate::{
+    config::{Config, Invalid, Overrides, Problem},
+    tasks::Registry,
+};
 
 /// For every command that needs a configuration.
 #[derive(Debug, Clone, Default, Args)]
@@ -87,7 +90,27 @@ impl Flags {
     ///
     /// The configuration does not hold: exit code 2.
     pub fn load(&self) -> Outcome<Config> {
-        Ok(Config::load(&self.overrides())?)
+        Ok(self.read()?)
+    }
+
+    /// The configuration under these flags, or all that is wrong with it.
+    ///
+    /// # Errors
+    ///
+    /// Every problem; only the command line knows which types of tasks there are.
+    pub fn read(&self) -> Result<Config, Invalid> {
+        let config = Config::load(&self.overrides())?;
+        let registry = Registry::builtin();
+        let known: Vec<&str> = registry.definitions().map(|known| known.task_type).collect();
+        if config.worker.user_task_types.iter().all(|name| known.contains(&name.as_str())) {
+            return Ok(config);
+        }
+
+        Err(Invalid(vec![Problem {
+            variable: "STARTER__WORKER__USER_TASK_TYPES".to_owned(),
+            wrong: "names a task type that there is not".to_owned(),
+            allowed: format!("of {}, separated by commas", known.join(", ")),
+        }]))
     }
 
     /// As [`Self::load`], for a command that is no service: it logs from `warn` up, unless somebody chose a filter.

@@ -21,6 +21,9 @@ section! {
         /// Sender of every mail.
         /// At a domain whose SPF and DKIM records do not name the mail server, mails end up as spam.
         pub from: String = "starter <no-reply@localhost>".to_owned(),
+
+        /// Mails that the tasks of one user who is no administrator may send on a day (UTC).
+        pub user_daily_limit: u32 = 50 => 0..=1_000_000,
     }
 }
 

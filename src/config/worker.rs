@@ -37,6 +37,10 @@ section! {
         /// Entries of the audit log older than this are deleted, hours (a year).
         pub audit_retention_hours: u64 = 8_760 => 1..=876_000,
 
+        /// Task types that users who are no administrators may enqueue, comma-separated.
+        /// `email.send` and `webhook.deliver` let every user have this service send what they like.
+        pub user_task_types: Vec<String> = vec!["noop".to_owned()],
+
         /// Port of a small listener for health and metrics of `starter worker`, on the server's HOST; 0 picks one.
         pub health_port: Option<u16> = None,
 

@@ -14,6 +14,7 @@ pub mod idempotency;
 mod json;
 mod key_row;
 pub mod listen;
+pub mod mail_quotas;
 pub mod migrate;
 mod moment;
 mod negotiation;

@@ -72,6 +72,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// Mails that the tasks of users were enqueued to send on a day (UTC).
+    mail_quotas (user_id) {
+        user_id -> Uuid,
+        day -> Date,
+        sent -> Int4,
+    }
+}
+
+diesel::table! {
     /// Tokens mailed to reset a password or prove an address; only their SHA-256 is kept.
     one_time_tokens (id) {
         id -> Uuid,
@@ -274,6 +283,7 @@ diesel::table! {
 
 diesel::joinable!(api_keys -> users (created_by));
 diesel::joinable!(idempotency_keys -> users (user_id));
+diesel::joinable!(mail_quotas -> users (user_id));
 diesel::joinable!(one_time_tokens -> users (user_id));
 diesel::joinable!(schedules -> users (created_by));
 diesel::joinable!(sessions -> users (user_id));
@@ -285,6 +295,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     database_writes,
     idempotency_keys,
     login_throttle,
+    mail_quotas,
     one_time_tokens,
     queues,
     schedules,

@@ -119,6 +119,9 @@ pub enum Outcome {
     /// It was refused.
     #[display("failure")]
     Failure,
+    /// The caller was known, and had no right to do it.
+    #[display("denied")]
+    Denied,
 }
 
 /// One act, to be written down.
@@ -143,6 +146,11 @@ impl Act {
     /// Something that was refused; there may be no target.
     pub fn refused(action: &'static str, target: Option<Target>) -> Self {
         Self { action, target, outcome: Outcome::Failure, detail: Map::new() }
+    }
+
+    /// Something that a known caller had no right to do.
+    pub fn denied(action: &'static str) -> Self {
+        Self { action, target: None, outcome: Outcome::Denied, detail: Map::new() }
     }
 
     /// The same with one more thing worth knowing.
@@ -177,7 +185,7 @@ pub struct Entry {
     /// Of the object that was acted on.
     #[schema(required = true)]
     pub target_id: Option<Uuid>,
-    /// `success` or `failure`.
+    /// `success`, `failure` or `denied`.
     pub outcome: String,
     /// The client's address.
     #[schema(value_type = Option<String>, example = "192.0.2.1", required = true)]
@@ -213,8 +221,8 @@ mod tests {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.to_string());
         }
         assert_eq!(
-            (Outcome::Success.to_string(), Outcome::Failure.to_string()),
-            ("success".into(), "failure".into())
+            [Outcome::Success, Outcome::Failure, Outcome::Denied].map(|outcome| outcome.to_string()),
+            ["success", "failure", "denied"]
         );
     }
 

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::{
     ApiKeyId, Error, Result, SessionId, UserId,
     api_key::ApiKeySecret,
-    permission::{Permission, Permissions},
+    permission::{Permission, Permissions, Requirement},
     token::SessionToken,
     user::{Role, User},
 };
@@ -82,6 +82,8 @@ pub enum Action {
     ReadTasks,
     /// Enqueue, cancel, retry.
     WriteTasks,
+    /// Enqueue tasks of types that are for administrators.
+    EnqueueRestricted,
     /// Delete finished tasks.
     DeleteTasks,
     /// See which types of task there are.
@@ -117,7 +119,7 @@ enum Keys {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Identify,
         Self::ManageSessions,
         Self::ManageAccount,
@@ -128,6 +130,7 @@ impl Action {
         Self::CloseUserSessions,
         Self::ReadTasks,
         Self::WriteTasks,
+        Self::EnqueueRestricted,
         Self::DeleteTasks,
         Self::ReadTaskTypes,
         Self::ReadTaskStats,
@@ -139,6 +142,13 @@ impl Action {
         Self::ReadMetrics,
         Self::ReadActors,
     ];
+
+    /// Returns what the action takes, as `GET /api/v1/tasks/types` shows it.
+    pub fn requirement(self) -> Requirement {
+        let (role, keys) = self.rule();
+        let permission = if let Keys::With(permission) = keys { Some(permission) } else { None };
+        Requirement { role, permission }
+    }
 
     /// The whole policy: the least role, and which keys.
     fn rule(self) -> (Role, Keys) {
@@ -153,7 +163,7 @@ impl Action {
             Self::ReadTaskStats | Self::ReadQueues | Self::ReadSchedules => {
                 (Role::Admin, Keys::With(TasksRead))
             }
-            Self::DeleteTasks | Self::WriteQueues | Self::WriteSchedules => {
+            Self::EnqueueRestricted | Self::DeleteTasks | Self::WriteQueues | Self::WriteSchedules => {
                 (Role::Admin, Keys::With(TasksWrite))
             }
             Self::ReadMetrics | Self::ReadActors => (Role::Admin, Keys::With(MetricsRead)),

@@ -34,6 +34,8 @@ pub enum Error {
     CurrentPasswordIncorrect,
     /// The caller is known and may not do this.
     Forbidden,
+    /// The caller is known, and may do this only with a verified e-mail address.
+    EmailNotVerified,
     /// The API key lacks the permission.
     InsufficientScope,
     /// Self-registration is turned off.
@@ -174,6 +176,7 @@ impl fmt::Display for Error {
             Self::InvalidToken => f.write_str("the token is invalid or expired"),
             Self::CurrentPasswordIncorrect => f.write_str("the current password is wrong"),
             Self::Forbidden => f.write_str("not allowed"),
+            Self::EmailNotVerified => f.write_str("the e-mail address is not verified"),
             Self::InsufficientScope => f.write_str("the API key lacks the permission"),
             Self::RegistrationClosed => f.write_str("registration is closed"),
             Self::NotFound => f.write_str("not found"),

@@ -15,6 +15,7 @@ pub mod idempotency;
 pub mod issued_key;
 pub mod json;
 pub mod letter;
+pub mod mail_budget;
 pub mod origin;
 pub mod page;
 pub mod part;

@@ -61,6 +61,16 @@ impl Permission {
     }
 }
 
+/// What an action takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Requirement {
+    /// The least role.
+    pub role: Role,
+    /// What an API key needs besides.
+    #[schema(value_type = Option<String>)]
+    pub permission: Option<Permission>,
+}
+
 impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -1,8 +1,11 @@
 //! Who may reach an endpoint: declared in the route table, and judged before anything of the body is read.
 
-use actix_web::{HttpMessage as _, dev::ServiceRequest};
+use actix_web::dev::ServiceRequest;
 
-use super::identity;
+use super::{
+    denied,
+    identity::{self, Identity},
+};
 use crate::domain::{Action, Error, Result};
 
 /// Who may reach an endpoint.
@@ -31,22 +34,23 @@ impl Access {
         }
     }
 
-    /// Recognises the caller and judges what they may do. The handler's [`super::Identity`] is who was judged here.
+    /// Recognises the caller and judges what they may do; `None` where anybody may come. A refusal of a known caller is
+    /// noted for the audit log.
     ///
     /// # Errors
     /// [`Error::Unauthenticated`], [`Error::Forbidden`], [`Error::InsufficientScope`]; [`Error::Unavailable`] when the
     /// credential could not be looked up.
-    pub(super) async fn judge(self, request: &ServiceRequest) -> Result<()> {
+    pub(super) async fn judge(self, route: &str, request: &ServiceRequest) -> Result<Option<Identity>> {
         let action = match self {
-            Self::Public => return Ok(()),
-            Self::NeedsUnless(_, is_open) if is_open(request) => return Ok(()),
+            Self::Public => return Ok(None),
+            Self::NeedsUnless(_, is_open) if is_open(request) => return Ok(None),
             Self::Needs(action) | Self::NeedsUnless(action, _) => action,
         };
 
         let recognised = identity::recognise(request.request()).await?;
         let identity = recognised.ok_or(Error::Unauthenticated { presented: false })?;
-        identity.may(action)?;
-        request.extensions_mut().insert(identity);
-        Ok(())
+        let judged = identity.may(action);
+        judged.inspect_err(|error| denied::note(request.request(), route, &identity, error))?;
+        Ok(Some(identity))
     }
 }

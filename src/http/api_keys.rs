@@ -28,11 +28,11 @@ use crate::{
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
-        endpoint!(create, Action::ManageApiKeys),
+        endpoint!(create, Action::ManageApiKeys).judging_content(),
         endpoint!(list, Action::ManageApiKeys),
         endpoint!(permissions, Action::Identify),
         endpoint!(show, Action::ManageApiKeys),
-        endpoint!(update, Action::ManageApiKeys),
+        endpoint!(update, Action::ManageApiKeys).judging_content(),
         endpoint!(rotate, Action::ManageApiKeys),
         endpoint!(revoke, Action::ManageApiKeys),
     ]

@@ -20,7 +20,7 @@ use utoipa::openapi::{
 
 use super::{
     access::Access,
-    bearer,
+    bearer, denied,
     edge::{self, RouteSlot},
     problem::Problem,
     query,
@@ -35,6 +35,7 @@ pub struct Endpoint {
     parameters: BTreeSet<String>,
     takes_password: bool,
     access: Access,
+    judges_content: bool,
     route: fn() -> Route,
 }
 
@@ -71,13 +72,30 @@ impl Endpoint {
             .collect();
         let method = P::methods().into_iter().next().unwrap_or(HttpMethod::Get);
         let access = access.into();
-        Self { method, path: P::path(), operation, schemas, parameters, takes_password: false, access, route }
+        Self {
+            method,
+            path: P::path(),
+            operation,
+            schemas,
+            parameters,
+            takes_password: false,
+            access,
+            judges_content: false,
+            route,
+        }
     }
 
     /// The body holds a password: small bodies only, and the stricter rate limit.
     #[must_use]
     pub fn taking_password(mut self) -> Self {
         self.takes_password = true;
+        self
+    }
+
+    /// The handler asks for more rights, depending on what the request is about: its refusals are noted too.
+    #[must_use]
+    pub fn judging_content(mut self) -> Self {
+        self.judges_content = true;
         self
     }
 
@@ -161,11 +179,20 @@ async fn admit(
 
     // The caller comes before all that the request says: strangers learn nothing of what a route takes. Extractors are
     // polled together, and one that is ready at once would answer first, so this is not left to them.
-    endpoint.access.judge(&request).await.map_err(Problem::from)?;
+    let identity = endpoint.access.judge(&endpoint.path, &request).await.map_err(Problem::from)?;
     if is_api {
         query::check_names(request.query_string(), &endpoint.parameters)?;
     }
-    next.call(request).await
+    let caller =
+        identity.as_ref().filter(|_| endpoint.judges_content).map(|identity| Arc::clone(&identity.caller));
+    if let Some(identity) = identity {
+        request.extensions_mut().insert(identity);
+    }
+    let answer = next.call(request).await?;
+    if let Some(caller) = caller {
+        denied::note_answer(answer.request(), &endpoint.path, &caller, answer.response());
+    }
+    Ok(answer)
 }
 
 /// Registers the endpoints: one resource a path, so that another method is answered with 405.

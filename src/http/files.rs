@@ -13,7 +13,7 @@ use tokio::{fs::File, io::AsyncReadExt as _};
 use super::{Endpoint, Identity, Path, Problem};
 use crate::{
     actors::{
-        dispatcher::{FindTask, TaskDispatcher},
+        dispatcher::{FindTask, Intake, TaskDispatcher},
         live::Live,
         worker::Files,
     },
@@ -25,10 +25,11 @@ use crate::{
 const CHUNK: usize = 64 * 1024;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    vec![endpoint!(download, Action::ReadTasks)]
+    vec![endpoint!(download, Action::ReadTasks).judging_content()]
 }
 
-/// The file that a task made: see its result. It is kept for as long as finished tasks are.
+/// The file that a task made: see its result. It is kept for as long as finished tasks are. `GET /api/v1/tasks/types`
+/// shows what fetching it takes; its owner is judged by the role that they have now.
 #[utoipa::path(
     get,
     path = "/api/v1/tasks/{id}/file",
@@ -42,8 +43,10 @@ async fn download(
     id: Path<TaskId>,
     desk: web::Data<Live<TaskDispatcher>>,
     files: web::Data<Files>,
+    gate: web::Data<Intake>,
 ) -> Result<HttpResponse, Problem> {
     let task = desk.ask(FindTask { id: id.0, reach: identity.reach() }).await?;
+    gate.may_fetch_file(&identity, &task.task_type)?;
     let name = file_name(&task).ok_or(Error::NotFound)?;
     let (file, length) = files.open(task.id).await.map_err(Error::internal)?.ok_or(Error::NotFound)?;
     let disposition = ContentDisposition {

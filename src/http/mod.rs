@@ -17,6 +17,7 @@ pub mod catalogue;
 mod client_ip;
 mod connection;
 mod cors;
+mod denied;
 mod docs;
 mod edge;
 mod endpoint;

@@ -113,6 +113,7 @@ impl Problem {
             Self::Domain(Error::Malformed(why)) => why,
             Self::Domain(Error::Conflict(Conflict::State(why))) => why,
             Self::Domain(Error::QuotaExceeded { detail, .. }) => detail,
+            Self::Domain(Error::EmailNotVerified) => "Verify your e-mail address first.",
             Self::BrokenBody => "The body ended early, or is framed wrongly.",
             _ => self.kind().detail,
         }
@@ -194,7 +195,7 @@ fn kind_of(error: &Error) -> &'static Kind {
         Error::InvalidCredentials => &kinds::INVALID_CREDENTIALS,
         Error::InvalidToken => &kinds::INVALID_OR_EXPIRED_TOKEN,
         Error::CurrentPasswordIncorrect => &kinds::CURRENT_PASSWORD_INCORRECT,
-        Error::Forbidden => &kinds::FORBIDDEN,
+        Error::Forbidden | Error::EmailNotVerified => &kinds::FORBIDDEN,
         Error::InsufficientScope => &kinds::INSUFFICIENT_SCOPE,
         Error::RegistrationClosed => &kinds::REGISTRATION_CLOSED,
         Error::NotFound => &kinds::NOT_FOUND,

@@ -9,7 +9,8 @@ use super::{Endpoint, Identity, Json, PageQuery, Path, Problem, Query, RequestOr
 use crate::{
     actors::{
         dispatcher::{
-            CreateSchedule, DeleteSchedule, FindSchedule, ListSchedules, TaskDispatcher, UpdateSchedule,
+            CreateSchedule, DeleteSchedule, FindSchedule, Intake, ListSchedules, TaskDispatcher,
+            UpdateSchedule,
         },
         live::Live,
     },
@@ -25,9 +26,9 @@ use crate::{
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         endpoint!(list, Action::ReadSchedules),
-        endpoint!(create, Action::WriteSchedules),
+        endpoint!(create, Action::WriteSchedules).judging_content(),
         endpoint!(show, Action::ReadSchedules),
-        endpoint!(update, Action::WriteSchedules),
+        endpoint!(update, Action::WriteSchedules).judging_content(),
         endpoint!(delete, Action::WriteSchedules),
     ]
 }
@@ -129,6 +130,14 @@ struct ScheduleChange {
     missed: Option<String>,
 }
 
+impl ScheduleChange {
+    fn only_disables(&self) -> bool {
+        let Self { name, cron, timezone, task_type, payload, queue, enabled, missed } = self;
+        let others = [name, cron, timezone, task_type, queue, missed];
+        *enabled == Some(false) && payload.is_none() && others.into_iter().all(Option::is_none)
+    }
+}
+
 impl From<ScheduleChange> for ScheduleRequest {
     fn from(sent: ScheduleChange) -> Self {
         Self {
@@ -178,10 +187,12 @@ async fn list(
 async fn create(
     identity: Identity,
     body: Json<ScheduleCreation>,
-    desk: Dispatcher,
+    (desk, gate): (Dispatcher, web::Data<Intake>),
     from: RequestOrigin,
 ) -> Result<HttpResponse, Problem> {
-    let request = body.into_inner().into();
+    let sent = body.into_inner();
+    gate.may_enqueue(&identity, &sent.task_type)?;
+    let request = sent.into();
     let schedule = desk
         .ask(CreateSchedule { request, created_by: Some(identity.user.id), by: Actor::of(&identity, from.0) })
         .await?;
@@ -218,13 +229,35 @@ async fn update(
     identity: Identity,
     id: Path<ScheduleId>,
     body: Json<ScheduleChange>,
-    desk: Dispatcher,
+    (desk, gate): (Dispatcher, web::Data<Intake>),
     from: RequestOrigin,
 ) -> Result<web::Json<ScheduleAnswer>, Problem> {
-    let request = body.into_inner().into();
+    let sent = body.into_inner();
+    judge_change(&identity, id.0, &sent, &desk, &gate).await?;
+    let request = sent.into();
     Ok(web::Json(
         desk.ask(UpdateSchedule { id: id.0, request, by: Actor::of(&identity, from.0) }).await?.into(),
     ))
+}
+
+/// Judges the change of a schedule by the type that it had and the one that it gets: who may not enqueue a type neither
+/// makes a schedule of it nor changes one. To switch one off takes nothing more.
+async fn judge_change(
+    identity: &Identity,
+    id: ScheduleId,
+    sent: &ScheduleChange,
+    desk: &Dispatcher,
+    gate: &Intake,
+) -> Result<(), Problem> {
+    if sent.only_disables() {
+        return Ok(());
+    }
+
+    let former = desk.ask(FindSchedule(id)).await?.task_type;
+    for task_type in [Some(&former), sent.task_type.as_ref()].into_iter().flatten() {
+        gate.may_enqueue(identity, task_type)?;
+    }
+    Ok(())
 }
 
 /// Deletes a schedule. Tasks that it made stay.

@@ -31,9 +31,9 @@ const MAX_SEARCH_CHARS: usize = 100;
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         endpoint!(list, Action::ReadUsers),
-        endpoint!(create, Action::WriteUsers).taking_password(),
+        endpoint!(create, Action::WriteUsers).judging_content().taking_password(),
         endpoint!(show, Action::ReadUsers),
-        endpoint!(update, Action::WriteUsers),
+        endpoint!(update, Action::WriteUsers).judging_content(),
         endpoint!(delete, Action::WriteUsers),
         endpoint!(close_sessions, Action::CloseUserSessions),
     ]

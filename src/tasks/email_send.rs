@@ -17,7 +17,8 @@ const LONGEST_SUBJECT: usize = 998;
 /// Bytes of an address with a name.
 const LONGEST_TO: usize = 998;
 
-/// Sends a mail to one address. Refused for good when the mail server says so; otherwise tried again.
+/// Sends a mail to one address. Refused for good when the mail server says so; otherwise tried again. Users who are no
+/// administrators need a verified address, and may send so many a day.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct EmailSend {
     /// `user@domain`, or `Name <user@domain>`: ASCII before the `@`, and a domain with a dot, or `localhost`.
@@ -35,6 +36,7 @@ pub(super) struct EmailSend {
 
 impl TaskType for EmailSend {
     const NAME: &'static str = "email.send";
+    const SENDS_MAIL: bool = true;
     const MAX_ATTEMPTS: i32 = 8;
     const TIMEOUT: Duration = Duration::from_secs(60);
     const RETRY: RetryPolicy =

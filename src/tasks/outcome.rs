@@ -53,6 +53,7 @@ impl From<Error> for Stop {
             | Error::InvalidToken
             | Error::CurrentPasswordIncorrect
             | Error::Forbidden
+            | Error::EmailNotVerified
             | Error::InsufficientScope
             | Error::RegistrationClosed
             | Error::NotFound

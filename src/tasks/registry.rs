@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     report_users_csv::ReportUsersCsv,
     webhook::WebhookDeliver,
 };
-use crate::domain::{JsonText, Violation};
+use crate::domain::{Action, JsonText, Violation};
 
 /// The types that this program knows. Cheap to clone.
 #[derive(Clone, Default)]
@@ -31,6 +31,8 @@ impl fmt::Debug for Registry {
 #[derive(Clone)]
 struct Entry {
     definition: Definition,
+    /// The action that the type itself names.
+    declared: Action,
     shape: Shape,
     check: fn(&Shape, &JsonText) -> Vec<Violation>,
     start: fn(&JsonText, Context) -> BoxFuture<'static, Outcome>,
@@ -53,6 +55,15 @@ pub struct Definition {
     pub max_timeout_secs: i32,
     /// Tasks of this type that run at once across all workers; null: no limit.
     pub max_running: Option<u32>,
+    /// What a caller must be allowed to enqueue it.
+    #[serde(serialize_with = "requirement")]
+    pub enqueue: Action,
+    /// What a caller must be allowed to fetch its file.
+    #[serde(serialize_with = "requirement")]
+    pub file: Action,
+    /// Each task sends a mail that is counted where a user ordered it.
+    #[serde(skip)]
+    pub sends_mail: bool,
     /// Only the program itself enqueues such tasks.
     #[serde(skip)]
     pub internal: bool,
@@ -72,7 +83,7 @@ pub struct Defaults {
 }
 
 impl Registry {
-    /// The built-in types. A new one is one more line here.
+    /// The built-in types, of which users may enqueue `noop`. A new one is one more line here.
     pub fn builtin() -> Self {
         Self::default()
             .with::<AccountLetter>()
@@ -81,6 +92,20 @@ impl Registry {
             .with::<Noop>()
             .with::<ReportUsersCsv>()
             .with::<WebhookDeliver>()
+            .open_to_users(&[Noop::NAME])
+    }
+
+    /// Opens exactly these of the types that are for administrators to users; types that name another action keep it.
+    #[must_use]
+    pub fn open_to_users<S: AsRef<str>>(mut self, names: &[S]) -> Self {
+        let is_listed = |name: &str| names.iter().any(|listed| listed.as_ref() == name);
+        for (name, entry) in Arc::make_mut(&mut self.0) {
+            if entry.declared == Action::EnqueueRestricted {
+                let listed = is_listed(name);
+                entry.definition.enqueue = if listed { Action::WriteTasks } else { entry.declared };
+            }
+        }
+        self
     }
 
     /// And one type more; it takes the place of one of the same name.
@@ -101,9 +126,13 @@ impl Registry {
             retry: T::RETRY,
             max_timeout_secs: whole_secs(T::TIMEOUT.max(T::MAX_TIMEOUT)),
             max_running: T::MAX_RUNNING,
+            enqueue: T::ENQUEUE,
+            file: T::FILE,
+            sends_mail: T::SENDS_MAIL,
             internal: T::INTERNAL,
         };
-        let entry = Entry { definition, shape, check: payload::check::<T>, start: start::<T> };
+        let declared = T::ENQUEUE;
+        let entry = Entry { definition, declared, shape, check: payload::check::<T>, start: start::<T> };
         Arc::make_mut(&mut self.0).insert(T::NAME, entry);
         self
     }
@@ -163,6 +192,10 @@ fn start<T: TaskType>(payload: &JsonText, context: Context) -> BoxFuture<'static
             Box::pin(async move { Err(Stop::failed(why)) })
         }
     }
+}
+
+fn requirement<S: Serializer>(action: &Action, serializer: S) -> Result<S::Ok, S::Error> {
+    action.requirement().serialize(serializer)
 }
 
 fn whole_secs(time: Duration) -> i32 {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Context, Outcome, Stop, TaskType, csv::record};
-use crate::domain::{Error, Role, User};
+use crate::domain::{Action, Error, Role, User};
 
 /// Users read at once.
 const PAGE: u32 = 1_000;
@@ -19,6 +19,8 @@ pub(super) struct ReportUsersCsv {}
 
 impl TaskType for ReportUsersCsv {
     const NAME: &'static str = "report.users_csv";
+    const ENQUEUE: Action = Action::ReadUsers;
+    const FILE: Action = Action::ReadUsers;
     const MAX_ATTEMPTS: i32 = 3;
     const TIMEOUT: Duration = Duration::from_secs(3600);
     const MAX_RUNNING: Option<u32> = Some(2);

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use super::{Context, Outcome, RetryPolicy};
-use crate::domain::Violation;
+use crate::domain::{Action, Violation};
 
 /// A type of task. The struct is its payload; its doc comment describes it in `GET /api/v1/tasks/types`.
 ///
@@ -50,6 +50,14 @@ pub trait TaskType: DeserializeOwned + JsonSchema + Send + 'static {
     ///
     /// A limit costs a statement per look for work, so declare one only where something else would break.
     const MAX_RUNNING: Option<u32> = None;
+
+    /// What a caller must be allowed to enqueue such a task, retry it or have a schedule make it, besides `tasks:write`.
+    /// The default is for administrators; `STARTER__WORKER__USER_TASK_TYPES` opens types with that default to users.
+    const ENQUEUE: Action = Action::EnqueueRestricted;
+    /// What a caller must be allowed to fetch the file that such a task made, besides seeing the task.
+    const FILE: Action = Action::ReadTasks;
+    /// Each such task sends a mail to an address that its payload names: for users, it is counted.
+    const SENDS_MAIL: bool = false;
 
     /// Only the program itself enqueues such tasks: callers are told that there is no such type.
     const INTERNAL: bool = false;

@@ -172,3 +172,19 @@ fn database_url_and_rust_log_are_taken_by_their_usual_names() {
         (Some("debug".to_owned()), "environment RUST_LOG".to_owned())
     );
 }
+
+#[test]
+fn a_task_type_that_there_is_not_cannot_be_opened_to_users() {
+    const TYPES: &str = "STARTER__WORKER__USER_TASK_TYPES";
+    let listed = |arguments: &[&str], types: &str| starter(arguments).env(TYPES, types).run();
+    for types in ["noop,email.sned", "email.account", "noop,Email.Send"] {
+        let start = listed(&["config", "show"], types);
+        assert_eq!((start.code, start.stdout.as_str()), (2, ""), "{start:?}");
+        let check = listed(&["config", "check"], types);
+        assert_eq!(check.code, 1, "{check:?}");
+        for text in [&start.stderr, &check.stdout] {
+            assert!(text.contains(TYPES) && text.contains("webhook.deliver"), "{text}");
+        }
+    }
+    assert_eq!(listed(&["config", "check"], "noop,email.send,webhook.deliver").code, 0);
+}

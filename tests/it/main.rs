@@ -36,6 +36,7 @@ mod pool;
 mod process;
 mod query_plans;
 mod revocation;
+mod rights;
 mod schedules;
 mod scripts;
 mod sessions;

@@ -143,7 +143,7 @@ async fn a_failed_task_gets_all_its_attempts_again() {
     let database = TestDatabase::create().await;
     let desk = Desk::open(&database).await;
     let id = desk.live.ask(EnqueueTask(keyed("k"))).await.unwrap().task.id;
-    let retry = || desk.live.ask(RetryTask { id, reach: Reach::All, by: Actor::system() });
+    let retry = || desk.live.ask(RetryTask { id, reach: Reach::All, budget: None, by: Actor::system() });
     assert!(is_conflict(&retry().await));
     database.sql(FAIL).await;
     let task = retry().await.unwrap();

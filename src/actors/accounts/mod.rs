@@ -4,6 +4,7 @@
 //! for what. It holds nothing but the way to the database and to the hashers, so a new one goes on where the
 //! last ended.
 
+mod denials;
 mod first_admin;
 mod letters;
 mod login;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use actix::{Actor, Context, Handler};
 
 pub use self::{
+    denials::NoteDenied,
     first_admin::{FirstAdmin, ensure_first_admin, has_admin},
     letters::Secretary,
     login::Authenticate,
@@ -90,4 +92,5 @@ answers! {
     ChangeUser => User: users::answer_change;
     DeleteUser => (): users::answer_delete;
     ListAudit => Vec<Entry>: users::audit;
+    NoteDenied => (): denials::note;
 }

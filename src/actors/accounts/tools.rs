@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::turns::Turns;
+use super::{denials::Denials, turns::Turns};
 use crate::{
     actors::hashers::Hashers,
     config::{Auth, Registration},
@@ -19,6 +19,7 @@ pub struct Tools {
     pub(super) failures: Limit,
     pub(super) registration: Registration,
     pub(super) turns: Turns,
+    pub(super) denials: Denials,
 }
 
 impl Tools {
@@ -35,6 +36,7 @@ impl Tools {
             },
             registration: auth.registration,
             turns: Turns::default(),
+            denials: Denials::default(),
         }
     }
 }

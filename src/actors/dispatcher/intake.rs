@@ -3,7 +3,10 @@
 use chrono::Utc;
 
 use crate::{
-    domain::{JsonText, TaskId, UserId, Violation, task::NewTask, task_request::TaskRequest},
+    domain::{
+        Caller, Error, JsonText, Result, TaskId, UserId, Violation, mail_budget::MailBudget, task::NewTask,
+        task_request::TaskRequest,
+    },
     tasks::{Definition, Registry},
 };
 
@@ -12,21 +15,73 @@ use crate::{
 pub struct Intake {
     registry: Registry,
     payload_limit: usize,
+    daily_mails: u32,
 }
 
 /// Bytes of a payload, unless configured.
 const PAYLOAD_LIMIT: usize = 65_536;
+/// Mails that the tasks of one user may send on a day, unless configured.
+const DAILY_MAILS: u32 = 50;
 
 impl Intake {
     /// For the types in `registry`.
     pub fn new(registry: Registry) -> Self {
-        Self { registry, payload_limit: PAYLOAD_LIMIT }
+        Self { registry, payload_limit: PAYLOAD_LIMIT, daily_mails: DAILY_MAILS }
     }
 
     /// Takes payloads of at most so many bytes.
     #[must_use]
     pub fn with_payload_limit(self, bytes: usize) -> Self {
         Self { payload_limit: bytes, ..self }
+    }
+
+    /// With another number of mails that the tasks of one user may send on a day.
+    #[must_use]
+    pub fn with_daily_mails(mut self, daily_mails: u32) -> Self {
+        self.daily_mails = daily_mails;
+        self
+    }
+
+    /// Judges whether the caller may enqueue tasks of this type. An unknown one is no matter of rights.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::InsufficientScope`].
+    pub fn may_enqueue(&self, caller: &Caller, task_type: &str) -> Result<()> {
+        self.registry.get(task_type).map_or(Ok(()), |known| caller.may(known.enqueue))
+    }
+
+    /// Judges whether the caller may fetch the file of a task of this type. That of a type that is known no more is there
+    /// for nobody.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Forbidden`], [`Error::InsufficientScope`].
+    pub fn may_fetch_file(&self, caller: &Caller, task_type: &str) -> Result<()> {
+        caller.may(self.registry.get(task_type).ok_or(Error::NotFound)?.file)
+    }
+
+    pub(super) fn sends_mail(&self, task_type: &str) -> bool {
+        self.registry.get(task_type).is_some_and(|known| known.sends_mail)
+    }
+
+    /// Returns the mails that tasks of these types send and that are counted, since the caller is no administrator.
+    ///
+    /// # Errors
+    /// [`Error::EmailNotVerified`].
+    pub fn mail_budget<'a>(
+        &self,
+        caller: &Caller,
+        task_types: impl Iterator<Item = &'a str>,
+    ) -> Result<Option<MailBudget>> {
+        let mails = task_types.filter(|name| self.sends_mail(name)).count();
+        let mails = u32::try_from(mails).unwrap_or(u32::MAX);
+        if mails == 0 || caller.is_admin() {
+            return Ok(None);
+        }
+        if !caller.user.email_verified {
+            return Err(Error::EmailNotVerified);
+        }
+
+        Ok(Some(MailBudget { user: caller.user.id, mails, daily: self.daily_mails }))
     }
 
     /// The task that is asked for, with what its type says of everything that is not asked for.

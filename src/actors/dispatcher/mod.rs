@@ -9,6 +9,7 @@ pub mod acts;
 mod enqueue;
 mod gauges;
 mod intake;
+mod mails;
 mod once;
 mod queues;
 mod replays;
@@ -28,6 +29,7 @@ use self::{
 pub use self::{
     enqueue::{EnqueueTask, EnqueueTasks},
     intake::Intake,
+    mails::EnqueueMails,
     once::{EnqueueOnce, Replayable, Told},
     queues::{ListQueues, PauseQueue, ResumeQueue},
     replays::{ClaimKey, FinishKey},

@@ -146,11 +146,24 @@ impl Handler<EnqueueOnce> for TaskDispatcher {
             if !answer.lacks_body() {
                 return Ok(Told { answer, replayed });
             }
-            let tasks = shown(&mut *pool.get().await?, &answer).await?;
-            if tasks.is_empty() {
-                return Err(Error::NotFound);
-            }
-            Ok(Told { answer: idempotency::Answer { body: render(&tasks)?.body, ..answer }, replayed })
+            let answer = render_again(&mut *pool.get().await?, answer, render).await?;
+            Ok(Told { answer, replayed })
         })
     }
+}
+
+/// Makes the body of an answer of which only the tasks were kept.
+///
+/// # Errors
+/// [`Error::NotFound`] when none of them is there any more.
+pub(super) async fn render_again(
+    connection: &mut db::Connection,
+    answer: idempotency::Answer,
+    render: fn(&[Enqueued]) -> Result<idempotency::Answer>,
+) -> Result<idempotency::Answer> {
+    let tasks = shown(connection, &answer).await?;
+    if tasks.is_empty() {
+        return Err(Error::NotFound);
+    }
+    Ok(idempotency::Answer { body: render(&tasks)?.body, ..answer })
 }

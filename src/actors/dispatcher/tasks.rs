@@ -10,10 +10,11 @@ use crate::{
         coalesce::{Batch, Limits},
         reply::Answer,
     },
-    db::{self, Pool},
+    db::{self, Pool, Transactional as _},
     domain::{
         Error, Part, Reach, Result, TaskId,
         audit::Actor,
+        mail_budget::MailBudget,
         task::{AttemptRecord, Task},
         task_request::TaskFilter,
         task_stats::Stats,
@@ -165,7 +166,7 @@ impl Handler<CancelTask> for TaskDispatcher {
     }
 }
 
-/// Gives a task all its attempts again; see [`db::tasks::retry`].
+/// Gives a task all its attempts again; see [`db::tasks::retry`]. [`Error::QuotaExceeded`].
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Task>")]
 pub struct RetryTask {
@@ -173,6 +174,8 @@ pub struct RetryTask {
     pub id: TaskId,
     /// Which ones are there for the caller.
     pub reach: Reach,
+    /// The mail that it sends, where that is counted.
+    pub budget: Option<MailBudget>,
     /// By whom.
     pub by: Actor,
 }
@@ -180,14 +183,27 @@ pub struct RetryTask {
 impl Handler<RetryTask> for TaskDispatcher {
     type Result = Answer<Task>;
 
-    fn handle(&mut self, RetryTask { id, reach, by }: RetryTask, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, retry: RetryTask, _: &mut Self::Context) -> Self::Result {
         let (pool, wake) = (self.0.pool.clone(), self.0.wake.clone());
         Answer::from_future(async move {
-            let task = acts::retry_task(&mut *pool.get().await?, &by, id, reach).await?;
+            let task = retry_counted(&mut *pool.get().await?, retry).await?;
             wake.0.due();
             Ok(task)
         })
     }
+}
+
+/// Counts the mail and retries the task, or does nothing of both.
+async fn retry_counted(connection: &mut db::Connection, retry: RetryTask) -> Result<Task> {
+    let RetryTask { id, reach, budget, by } = retry;
+    connection
+        .transaction(async |connection| {
+            if let Some(budget) = budget {
+                db::mail_quotas::reserve(connection, budget).await?;
+            }
+            acts::retry_task(connection, &by, id, reach).await
+        })
+        .await
 }
 
 /// Deletes a finished task; see [`db::tasks::delete`].

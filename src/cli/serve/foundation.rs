@@ -120,7 +120,7 @@ async fn prepare(start: &Start<'_>, config: &Arc<Config>, database: &Database) -
     let hashers = hashers.await.map_err(failed)??;
     let accounts = Arc::new(Tools::new(pool.clone(), hashers.clone(), &config.auth));
     let (first_admin, has_admin) = first_admin(mode, config, runtime, &accounts).await?;
-    let registry = Registry::builtin();
+    let registry = Registry::builtin().open_to_users(&config.worker.user_task_types);
     let port = socket.map_or(config.server.port, Socket::port);
     let (services, upkeep) = services(config, &pool, &registry, port)?;
     let ground = Ground {

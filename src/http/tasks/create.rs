@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::{Dispatcher, Gate};
 use crate::{
-    actors::dispatcher::{EnqueueOnce, EnqueueTask, EnqueueTasks, Intake, Replayable, Told},
+    actors::dispatcher::{EnqueueMails, EnqueueOnce, EnqueueTask, EnqueueTasks, Intake, Replayable, Told},
     domain::{
         Action, Error, JsonText, Result, Violation,
         idempotency::Answer,
@@ -25,7 +25,10 @@ use crate::{
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    vec![endpoint!(create, Action::WriteTasks), endpoint!(create_batch, Action::WriteTasks)]
+    vec![
+        endpoint!(create, Action::WriteTasks).judging_content(),
+        endpoint!(create_batch, Action::WriteTasks).judging_content(),
+    ]
 }
 
 /// A task that is wanted.
@@ -103,6 +106,7 @@ struct TaskItems<'a> {
 /// Enqueues a task.
 ///
 /// While an unfinished task of the caller's has the same `unique_key`, nothing is enqueued and that task is the answer.
+/// `GET /api/v1/tasks/types` shows what a type takes; a caller who may not enqueue it gets 403.
 #[utoipa::path(
     post,
     path = "/api/v1/tasks",
@@ -123,12 +127,20 @@ async fn create(
     gate: Gate,
 ) -> Result<HttpResponse, Problem> {
     let key = idempotency.key(&identity, body.raw());
-    let task = admit(&gate, body.into_inner(), &identity).map_err(Error::Invalid)?;
-    let told = match key {
-        None => Told { answer: render_one(&[desk.ask(EnqueueTask(task)).await?])?, replayed: false },
-        Some(key) => {
+    let sent = body.into_inner();
+    gate.may_enqueue(&identity, &sent.task_type)?;
+    let task = admit(&gate, sent, &identity).map_err(Error::Invalid)?;
+
+    let budget = gate.mail_budget(&identity, [task.task_type.as_str()].into_iter())?;
+    let told = match (budget, key) {
+        (None, None) => Told { answer: render_one(&[desk.ask(EnqueueTask(task)).await?])?, replayed: false },
+        (None, Some(key)) => {
             let work = Replayable { tasks: vec![task], render: render_one };
             desk.ask(EnqueueOnce { key, work }).await?
+        }
+        (Some(budget), key) => {
+            let work = Replayable { tasks: vec![task], render: render_one };
+            desk.ask(EnqueueMails { budget, key, work }).await?
         }
     };
     Ok(respond(told.answer, told.replayed))
@@ -156,10 +168,22 @@ async fn create_batch(
 ) -> Result<HttpResponse, Problem> {
     let permit = edge.large.admit(identity.user.id, body.raw().len()).await?;
     let key = idempotency.key(&identity, body.raw());
-    let tasks = admit_all(&gate, body.into_inner(), &identity).map_err(Error::Invalid)?;
-    let told = match key {
-        None => Told { answer: render_all(&desk.ask(EnqueueTasks(tasks)).await?)?, replayed: false },
-        Some(key) => desk.ask(EnqueueOnce { key, work: Replayable { tasks, render: render_all } }).await?,
+    let sent = body.into_inner();
+    for Object(task) in &sent.tasks {
+        gate.may_enqueue(&identity, &task.task_type)?;
+    }
+    let tasks = admit_all(&gate, sent, &identity).map_err(Error::Invalid)?;
+
+    let budget = gate.mail_budget(&identity, tasks.iter().map(|task| task.task_type.as_str()))?;
+    let told = match (budget, key) {
+        (None, None) => Told { answer: render_all(&desk.ask(EnqueueTasks(tasks)).await?)?, replayed: false },
+        (None, Some(key)) => {
+            desk.ask(EnqueueOnce { key, work: Replayable { tasks, render: render_all } }).await?
+        }
+        (Some(budget), key) => {
+            let work = Replayable { tasks, render: render_all };
+            desk.ask(EnqueueMails { budget, key, work }).await?
+        }
     };
     Ok(respond_with(told.answer, told.replayed, |body| LargeBody::new(body, permit)))
 }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     actors::{
-        dispatcher::{CancelTask, DeleteTask, Intake, RetryTask, TaskDispatcher},
+        dispatcher::{CancelTask, DeleteTask, FindTask, Intake, RetryTask, TaskDispatcher},
         live::Live,
     },
     domain::{Action, Error, Result, TaskId, audit::Actor, idempotency::Answer, task::Task},
@@ -27,7 +27,7 @@ use crate::{
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let here = vec![
         endpoint!(cancel, Action::WriteTasks),
-        endpoint!(retry, Action::WriteTasks),
+        endpoint!(retry, Action::WriteTasks).judging_content(),
         endpoint!(delete, Action::DeleteTasks),
     ];
     [create::endpoints(), read::endpoints(), stats::endpoints(), events::endpoints(), here]
@@ -63,7 +63,7 @@ async fn cancel(
     act(&identity, &idempotency, &desk, CancelTask { id: id.0, reach, by }).await
 }
 
-/// Gives a task that failed or was cancelled all its attempts again, from now on.
+/// Gives a task that failed or was cancelled all its attempts again, from now on. Takes what enqueueing its type takes.
 #[utoipa::path(
     post,
     path = "/api/v1/tasks/{id}/retry",
@@ -79,11 +79,17 @@ async fn retry(
     identity: Identity,
     idempotency: Idempotency,
     id: Path<TaskId>,
-    desk: Dispatcher,
+    (desk, gate): (Dispatcher, Gate),
     from: RequestOrigin,
 ) -> Result<HttpResponse, Problem> {
     let (reach, by) = (identity.reach(), Actor::of(&identity, from.0));
-    act(&identity, &idempotency, &desk, RetryTask { id: id.0, reach, by }).await
+
+    // To run again is to be enqueued again. Its type never changes, so it may be asked for before.
+    let task_type = desk.ask(FindTask { id: id.0, reach }).await?.task_type;
+    gate.may_enqueue(&identity, &task_type)?;
+    let budget = gate.mail_budget(&identity, [task_type.as_str()].into_iter())?;
+
+    act(&identity, &idempotency, &desk, RetryTask { id: id.0, reach, budget, by }).await
 }
 
 async fn act<M>(

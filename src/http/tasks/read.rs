@@ -10,11 +10,13 @@ use crate::{
     actors::dispatcher::{FindTask, ListAttempts, ListTasks},
     domain::{
         Action, Cursor, Error, Limit, Listing, Page, TaskId, UserId, Violation,
+        permission::Requirement,
         task::{AttemptRecord, Status, Task},
         task_request::TaskFilter,
     },
     endpoint,
     http::{Endpoint, Identity, Path, Problem, Query, Segment as _, edge::Edge, large::LargeBody},
+    tasks::Definition,
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -168,9 +170,15 @@ struct TaskTypeInfo {
     /// Tasks of this type that run at once across all workers; null: no limit.
     #[schema(required = true)]
     max_running: Option<u32>,
+    /// What enqueueing, retrying and scheduling take, besides `tasks:write`.
+    enqueue: Requirement,
+    /// What fetching its file takes, besides `tasks:read`.
+    file: Requirement,
+    /// Whether the caller may enqueue it now.
+    may_enqueue: bool,
 }
 
-/// Every type of task, with the JSON Schema of its payload, its defaults and its retry policy.
+/// Every type of task, with the JSON Schema of its payload, its defaults, its retry policy, and who may enqueue it.
 #[utoipa::path(
     get,
     path = "/api/v1/tasks/types",
@@ -178,7 +186,15 @@ struct TaskTypeInfo {
     security(("bearer" = [])),
     responses((status = 200, description = "All of them", body = Page<TaskTypeInfo>))
 )]
-async fn types(gate: Gate) -> Result<web::Json<Page<Value>>, Problem> {
-    let items = gate.definitions().iter().map(serde_json::to_value).collect::<Result<_, _>>();
+async fn types(identity: Identity, gate: Gate) -> Result<web::Json<Page<Value>>, Problem> {
+    let show = |known: &Definition| {
+        let mut shown = serde_json::to_value(known)?;
+        let may_enqueue = identity.may(known.enqueue).is_ok();
+        if let Value::Object(shown) = &mut shown {
+            shown.insert("may_enqueue".to_owned(), may_enqueue.into());
+        }
+        Ok::<_, serde_json::Error>(shown)
+    };
+    let items = gate.definitions().iter().map(show).collect::<Result<_, _>>();
     Ok(web::Json(Page { items: items.map_err(Error::internal)?, next_cursor: None }))
 }

@@ -87,6 +87,16 @@ impl Site {
 
     /// With accounts configured by these.
     pub(crate) async fn with(pairs: &[(&str, &str)]) -> Self {
+        Self::configured(pairs, Intake::new(Registry::builtin())).await
+    }
+
+    /// With these types of tasks open to users, who may send `daily` mails.
+    pub(crate) async fn opening(task_types: &[&str], daily: u32) -> Self {
+        let registry = Registry::builtin().open_to_users(task_types);
+        Self::configured(&[], Intake::new(registry).with_daily_mails(daily)).await
+    }
+
+    async fn configured(pairs: &[(&str, &str)], intake: Intake) -> Self {
         let database = TestDatabase::create().await;
         let desk = Desk::open(&database).await;
         let stores = Stores::start(&database).await;
@@ -105,7 +115,7 @@ impl Site {
                         .app_data(web::Data::new(shelf.clone()))
                         .app_data(web::Data::new(accounts.clone()))
                         .app_data(web::Data::new(events.clone()))
-                        .app_data(web::Data::new(Intake::new(Registry::builtin())))
+                        .app_data(web::Data::new(intake.clone()))
                         .app_data(web::Data::new(of.sessions.clone()))
                         .app_data(web::Data::new(of.keys.clone()));
                 };
