@@ -67,7 +67,7 @@ pub struct Requirement {
     /// The least role.
     pub role: Role,
     /// What an API key needs besides.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, required = true)]
     pub permission: Option<Permission>,
 }
 

@@ -74,11 +74,14 @@ async fn changing_the_address_to_and_fro_floods_nobody() {
     office.register("mallory").await.unwrap();
     office.deliver().await;
     let mallory = office.guest("mallory").await;
+    // Each is delivered at once: what is no longer of use when its turn comes is not sent anyway.
+    let mut mails = Vec::new();
     for n in 0..30 {
         office.rename(&mallory, None, Some("victim@example.org")).await.unwrap();
+        mails.extend(office.deliver().await);
         office.rename(&mallory, None, Some(&format!("mallory{n}@example.org"))).await.unwrap();
+        mails.extend(office.deliver().await);
     }
-    let mails = office.deliver().await;
     assert!(mails.len() <= 5, "{} mails of one user", mails.len());
     let to_victim = mails.iter().filter(|mail| mail.to == "victim@example.org").count();
     assert!((1..=5).contains(&to_victim), "{to_victim}");
@@ -94,22 +97,26 @@ async fn mails_of_all_kinds_share_one_limit_for_each_address() {
     let office = Office::open().await;
     office.register("alice").await.unwrap();
     let alice = office.guest("alice").await;
+    let mut mails = Vec::new();
     for _ in 0..10 {
         office.resend(&alice).await;
         let (email, actor) = (Email::parse("alice@example.com").unwrap(), nobody());
         office.accounts.ask(RequestReset { email, actor }).await.unwrap();
+        mails.extend(office.deliver().await);
     }
     // Several users who take turns share it too.
     for name in ["bobby", "carol", "david", "erika"] {
         office.register(name).await.unwrap();
+        mails.extend(office.deliver().await);
         let guest = office.guest(name).await;
         office.rename(&guest, None, Some("alice2@example.com")).await.unwrap();
+        mails.extend(office.deliver().await);
         for _ in 0..3 {
             office.resend(&office.guest(name).await).await;
+            mails.extend(office.deliver().await);
         }
         office.rename(&guest, None, Some(&format!("{name}@example.net"))).await.unwrap();
     }
-    let mails = office.deliver().await;
     let to = |address: &str| mails.iter().filter(|mail| mail.to == address).count();
     assert_eq!((to("alice@example.com"), to("alice2@example.com")), (5, 5));
 }
