@@ -10,15 +10,21 @@ use crate::{
 };
 
 /// Who has no credential is answered here all the same.
-const PUBLIC: [&str; 13] = [
+const PUBLIC: [&str; 19] = [
+    "get /",
     "get /api-docs",
+    "get /api-docs/",
     "get /api-docs/assets/{file}",
     "get /api-docs/openapi.json",
     "get /health",
     "get /health/live",
     "get /health/ready",
+    "get /pages/script.js",
+    "get /pages/style.css",
     "get /problems",
     "get /problems/{code}",
+    "get /reset-password",
+    "get /verify-email",
     "post /api/v1/auth/email/verify",
     "post /api/v1/auth/login",
     "post /api/v1/auth/password/forgot",

@@ -50,7 +50,13 @@ async fn a_database_that_takes_no_writes_is_not_ready_and_no_defect() {
         }
         set(&database, back).await;
         until_ready_is(&server, 200).await;
-        server.enqueue(&token, json!({})).await;
+        // Connections that were ended are replaced one by one, as requests meet them.
+        let accepted = async || {
+            let (status, body) = server.post(&token, "/api/v1/tasks", json!({ "task_type": "noop" })).await;
+            assert!(status == 201 || body["code"] == "unavailable", "{body}");
+            status == 201
+        };
+        eventually(LONG, accepted).await;
     }
 }
 
