@@ -72,18 +72,22 @@ impl Servers {
         Self { all, admin, bystander, url: url.to_owned() }
     }
 
-    /// Rounds side by side until there were enough, or `over` is set.
+    /// Rounds side by side until there were enough, or `over` is set. A round that a fault ended before its revocation was
+    /// answered says nothing, and another takes its place.
     async fn rounds(&self, name: &str, count: usize, over: &AtomicBool) -> Tally {
         let tally = Tally::default();
         let before = self.lookups().await;
-        let next = AtomicUsize::new(0);
+        let (next, left) = (AtomicUsize::new(0), AtomicUsize::new(count));
         let lane = || async {
-            loop {
+            let take = |left: usize| left.checked_sub(1);
+            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
                 let round = next.fetch_add(1, Ordering::Relaxed);
-                if round >= count || over.load(Ordering::Relaxed) {
+                if round >= 2 * count || over.load(Ordering::Relaxed) {
                     break;
                 }
-                self.round(name, round, &tally).await;
+                if !self.round(name, round, &tally).await {
+                    left.fetch_add(1, Ordering::Relaxed);
+                }
             }
         };
         join_all((0..LANES).map(|_| lane())).await;
@@ -101,12 +105,13 @@ impl Servers {
         tally
     }
 
-    async fn round(&self, name: &str, round: usize, tally: &Tally) {
+    /// Returns whether the revocation was answered.
+    async fn round(&self, name: &str, round: usize, tally: &Tally) -> bool {
         let way = WAYS[round % WAYS.len()];
         let here = &self.all[round % SERVERS];
-        let Some(victim) = Victim::enter(here, &format!("{name}{round}")).await else { return };
+        let Some(victim) = Victim::enter(here, &format!("{name}{round}")).await else { return false };
         if way.prepare(here, &self.admin, &victim).await.is_none() {
-            return;
+            return false;
         }
         let (credential, path, refused) = way.question(&victim);
         // All but the first are answered from memory, where memory may be used.
@@ -114,13 +119,14 @@ impl Servers {
             for server in &self.all {
                 tally.asked.fetch_add(1, Ordering::Relaxed);
                 if patiently(server, Method::GET, credential, path, None).await.is_none() {
-                    return;
+                    return false;
                 }
             }
         }
         if !way.revoke(&self.url, here, &self.admin, &victim).await {
+            eprintln!("round {round}: {way:?} was not answered");
             tally.unanswered.fetch_add(1, Ordering::Relaxed);
-            return;
+            return false;
         }
         tally.rounds.fetch_add(1, Ordering::Relaxed);
         let answers = self.all.iter().map(|server| ask(server, Method::GET, credential, path, None));
@@ -135,6 +141,7 @@ impl Servers {
                 Some((status, body)) => panic!("{way:?}: server {number} says {status} {body}"),
             };
         }
+        true
     }
 
     /// The server processes that listen for processes that remember.
