@@ -11,6 +11,9 @@ use super::Violation;
 /// Longest name.
 const MAX_CHARS: usize = 64;
 
+/// The queue of what the service itself has to do: letters to its users. Every worker serves it, with slots reserved for it.
+pub const SERVICE_QUEUE: &str = "starter.service";
+
 /// The name of a queue. A queue is there as soon as something names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
@@ -41,6 +44,17 @@ impl QueueName {
             let message = "1 to 64 of the letters a-z, digits, '_', '.' and '-'";
             Err(Violation::new("/queue", "invalid_queue", message))
         }
+    }
+
+    /// As [`QueueName::parse`], for tasks that callers ask for.
+    ///
+    /// # Errors
+    /// As there, and `/queue` `reserved_queue` for [`SERVICE_QUEUE`].
+    pub fn for_tasks(text: &str) -> Result<Self, Violation> {
+        if text == SERVICE_QUEUE {
+            return Err(Violation::new("/queue", "reserved_queue", "the service's own queue"));
+        }
+        Self::parse(text)
     }
 
     /// Its text.

@@ -52,7 +52,7 @@ impl ScheduleRequest {
         let recurrence = Recurrence::parse(&self.cron.unwrap_or_default(), timezone);
         let recurrence = recurrence.map_err(|violations| wrong.extend(violations)).ok();
         wrong.extend(check(&task_type, &payload).err().into_iter().flatten());
-        let queue = accept(QueueName::parse(self.queue.as_deref().unwrap_or("default")), &mut wrong);
+        let queue = accept(QueueName::for_tasks(self.queue.as_deref().unwrap_or("default")), &mut wrong);
         let missed = accept(Missed::parse(self.missed.as_deref().unwrap_or("skip")), &mut wrong);
 
         match (name, recurrence, queue, missed) {
@@ -103,7 +103,7 @@ impl ScheduleRequest {
         }
         if let Some(queue) = &self.queue {
             plan.queue =
-                accept(QueueName::parse(queue), &mut wrong).map_or_else(String::new, |q| q.to_string());
+                accept(QueueName::for_tasks(queue), &mut wrong).map_or_else(String::new, |q| q.to_string());
         }
         if let Some(missed) = &self.missed {
             plan.missed = accept(Missed::parse(missed), &mut wrong).unwrap_or(plan.missed);

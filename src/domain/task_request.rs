@@ -66,7 +66,7 @@ impl TaskRequest {
     pub fn terms(&self, now: DateTime<Utc>) -> Result<Terms, Vec<Violation>> {
         let mut wrong = Vec::new();
         let terms = Terms {
-            queue: note(&mut wrong, self.queue.as_deref().map(QueueName::parse)),
+            queue: note(&mut wrong, self.queue.as_deref().map(QueueName::for_tasks)),
             priority: note(&mut wrong, self.priority.map(priority)),
             when: self.when(now, &mut wrong),
             max_attempts: note(&mut wrong, self.max_attempts.map(max_attempts)),

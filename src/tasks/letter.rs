@@ -13,6 +13,7 @@ use super::{Context, Outcome, RetryPolicy, Stop, TaskType, mail::Outgoing};
 use crate::domain::{
     Email, Error, JsonText, Result, TaskId, UserId,
     letter::Letter,
+    queue::SERVICE_QUEUE,
     task::{NewTask, When},
 };
 
@@ -55,7 +56,8 @@ pub fn order(letter: &Letter, request_id: Option<&str>) -> Result<NewTask> {
     Ok(NewTask {
         id: TaskId::new(),
         task_type: AccountLetter::NAME.to_owned(),
-        queue: "default".to_owned(),
+        // Not behind the tasks of users.
+        queue: SERVICE_QUEUE.to_owned(),
         payload: JsonText::of(&payload).ok_or_else(|| Error::internal("a letter cannot be written down"))?,
         priority: 0,
         when: When::Now,

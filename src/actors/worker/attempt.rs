@@ -7,10 +7,7 @@ use serde_json::Value;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    report::Ending,
-    shift::{Reason, Shift},
-};
+use super::{report::Ending, running::Reason, shift::Shift};
 use crate::{
     db::queue::{Stopping, Success},
     domain::{

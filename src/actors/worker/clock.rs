@@ -28,6 +28,7 @@ pub(super) async fn keep_time(shift: Shift) {
         }
         if due.promoted > 0 || was_due {
             shift.0.bell.due();
+            shift.0.bell.service();
         }
         was_due = false;
         if due.promoted >= AT_ONCE {
@@ -45,5 +46,5 @@ pub(super) async fn keep_time(shift: Shift) {
 
 async fn promote(shift: &Shift) -> Result<Due> {
     let mut connection = shift.0.pool.get().await?;
-    queue::promote(&mut connection, &shift.0.settings.queues, AT_ONCE).await
+    queue::promote(&mut connection, &shift.0.settings.served(), AT_ONCE).await
 }

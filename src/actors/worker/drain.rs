@@ -6,10 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{
-    attempt::GRACE,
-    shift::{Reason, Shift},
-};
+use super::{attempt::GRACE, running::Reason, shift::Shift};
 use crate::db::queue;
 
 /// For the last outcomes, when the limit is over.

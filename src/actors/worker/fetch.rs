@@ -9,11 +9,13 @@ use tokio::time::timeout;
 
 use super::{
     bookmark::Bookmarks,
+    relief::LOOK_EVERY,
+    shares::Lane,
     shift::{Registration, Shift},
 };
 use crate::{
     db::{
-        PooledConnection,
+        Connection, PooledConnection,
         queue::{self, Places, Wanted},
     },
     domain::{
@@ -45,9 +47,10 @@ pub(super) async fn keep_fetching(shift: Shift) {
         // Armed before looking: whoever rings while the statement is under way makes it look again.
         let mut rung = pin!(shift.0.bell.hear_due());
         rung.as_mut().enable();
-        if shift.room() == 0 {
-            // Not for ever: another loop, whose actor hung and came back, may hear of it in place of this one.
-            let room = timeout(poll, shift.0.room.notified());
+        if shift.room() == 0 && shift.relief().is_none() {
+            // Not for ever: another loop, whose actor hung and came back, may hear of it in place of this one. And others
+            // than those who have the slots may wait.
+            let room = timeout(poll.min(LOOK_EVERY), shift.0.room.notified());
             shift.0.over.run_until_cancelled(room).await;
             // Others that are ready to end go first: one claim makes up for all of them.
             tokio::task::yield_now().await;
@@ -97,13 +100,25 @@ enum Found {
 async fn round(shift: Shift) -> Result<Found> {
     let mut claiming = shift.0.claiming.lock().await;
     let registration = shift.desk().registration;
-    let (Some(Registration { id: worker_id, .. }), room @ 1..) = (registration, shift.room()) else {
+    let (room, relief) = (shift.room(), shift.relief());
+    let Some(Registration { id: worker_id, .. }) = registration.filter(|_| room > 0 || relief.is_some())
+    else {
         return Ok(Found::Plenty);
     };
+
     shift.take_stock_if_due(&mut claiming).await?;
     let mut connection = shift.0.pool.get().await?;
     shift.settle_if_worth_it(&mut claiming, &mut connection, worker_id).await?;
     let mut visit = Visit { shift: &shift, worker_id, connection, left: room };
+    if let Some(relief) = relief {
+        visit.relieve(claiming.turn, relief).await?;
+        visit.left = shift.room();
+        if visit.left == 0 {
+            claiming.turn = claiming.turn.wrapping_add(1);
+            return Ok(Found::Plenty);
+        }
+    }
+
     let overdue = claiming.limited_at.get_or_insert_with(Instant::now).elapsed() >= LIMITED_EVERY;
     claiming.limited_first ^= overdue;
     let limited_first = overdue && claiming.limited_first;
@@ -127,24 +142,23 @@ enum Look {
 }
 
 /// One round of claims.
-struct Visit<'a> {
-    shift: &'a Shift,
-    worker_id: WorkerId,
-    connection: PooledConnection<'a>,
+pub(super) struct Visit<'a> {
+    pub(super) shift: &'a Shift,
+    pub(super) worker_id: WorkerId,
+    pub(super) connection: PooledConnection<'a>,
     left: usize,
 }
 
 impl<'a> Visit<'a> {
     /// Another one first each time.
-    fn queues(&self, turn: usize) -> impl Iterator<Item = &'a String> + use<'a> {
-        let queues = &self.shift.0.settings.queues;
-        queues.iter().cycle().skip(turn % queues.len().max(1)).take(queues.len())
+    pub(super) fn queues(&self, turn: usize) -> impl Iterator<Item = &'a String> + use<'a> {
+        let queues = self.shift.0.settings.users_queues();
+        let count = queues.len();
+        queues.cycle().skip(turn % count.max(1)).take(count)
     }
 
     async fn unlimited(&mut self, claiming: &mut Claiming) -> Result<()> {
-        let definitions = self.shift.0.registry.known();
-        let types: Vec<&str> =
-            definitions.filter(|known| known.max_running.is_none()).map(|known| known.task_type).collect();
+        let types = self.shift.unlimited_types();
         for queue in self.queues(claiming.turn) {
             if self.left == 0 {
                 break;
@@ -205,9 +219,27 @@ impl<'a> Visit<'a> {
     async fn keep(&mut self, claimed: Result<Vec<Claim>>, places: Places) -> Result<()> {
         let claims = claimed.inspect_err(|_| self.shift.desk().stock.doubt())?;
         self.left = self.left.saturating_sub(claims.len());
-        if !self.shift.take(claims, places) {
-            let returned = self.shift.try_return(&mut self.connection).await;
-            returned.inspect_err(|_| self.shift.desk().stock.doubt())?;
+        self.shift.take_or_return(&mut self.connection, claims, places, Lane::Line).await
+    }
+}
+
+impl Shift {
+    /// The types that any number of may run.
+    pub(super) fn unlimited_types(&self) -> Vec<&'static str> {
+        let known = self.0.registry.known();
+        known.filter(|known| known.max_running.is_none()).map(|known| known.task_type).collect()
+    }
+
+    /// Takes what was claimed, or gives it back at once where it may not be begun here.
+    pub(super) async fn take_or_return(
+        &self,
+        connection: &mut Connection,
+        claims: Vec<Claim>,
+        places: Places,
+        lane: Lane,
+    ) -> Result<()> {
+        if !self.take(claims, places, lane) {
+            self.try_return(connection).await.inspect_err(|_| self.desk().stock.doubt())?;
         }
         Ok(())
     }

@@ -6,7 +6,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::shift::{Reason, Registration, Shift};
+use super::{
+    running::Reason,
+    shift::{Registration, Shift},
+};
 use crate::{
     db::queue,
     domain::{Error, Result, attempt::WorkerId},
@@ -61,7 +64,7 @@ async fn try_register(shift: &Shift) -> Result<WorkerId> {
     for _ in 0..2 {
         shift.read_database_clock(&mut connection).await;
     }
-    queue::register(&mut connection, process, &types, &settings.queues, settings.lease).await
+    queue::register(&mut connection, process, &types, &settings.served(), settings.lease).await
 }
 
 async fn beat(shift: &Shift, registration: Registration) -> Duration {

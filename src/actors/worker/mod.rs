@@ -8,9 +8,13 @@
 //! | `lease` | registering, and giving signs of life |
 //! | `fetch` | claiming due tasks |
 //! | `waiting` | what was claimed ahead, and which of it may begin |
+//! | `shares` | what owners hold of the slots, and what begins next |
+//! | `relief` | claiming for others, past the tasks of an owner who holds many slots |
+//! | `service` | claiming what the service itself has to do |
 //! | `bookmark` | where in a queue the next claim begins |
 //! | `clock` | noticing that a task's time has come |
 //! | `database_clock` | the database's clock, for the times of attempts |
+//! | `running` | an attempt under way, as the worker knows it |
 //! | `attempt` | one attempt, from its claim to its outcome |
 //! | `outbox` | writing successes, which nobody waits for |
 //! | `report` | writing other outcomes, and what could not be written at once |
@@ -42,8 +46,12 @@ mod outbox;
 mod outfit;
 mod payloads;
 mod rate;
+mod relief;
 mod report;
+mod running;
+mod service;
 mod settings;
+mod shares;
 mod shift;
 mod stock;
 mod waiting;
@@ -99,6 +107,7 @@ impl Actor for TaskWorker {
         // These end with the actor. Whatever must not be cut short they hand to the runtime.
         // Claiming is there altogether: what is claimed begins on the thread that heard of it.
         self.fetching = Some(Work::begin(context, fetch::keep_fetching(self.shift.clone())));
+        context.spawn(service::keep_serving(self.shift.clone()).into_actor(self));
         context.spawn(lease::keep(self.shift.clone()).into_actor(self));
         context.spawn(clock::keep_time(self.shift.clone()).into_actor(self));
         context.spawn(watch::keep_watch(self.shift.clone()).into_actor(self));

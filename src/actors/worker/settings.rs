@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config;
+use crate::{config, domain::queue::SERVICE_QUEUE};
 
 /// How a worker works.
 #[derive(Debug, Clone)]
@@ -15,6 +15,20 @@ pub struct Settings {
     pub poll: Duration,
     /// How long tasks stay this worker's without a sign of life from it.
     pub lease: Duration,
+}
+
+impl Settings {
+    /// The queues that tasks are taken from, and the service's own.
+    pub(super) fn served(&self) -> Vec<String> {
+        let others = self.users_queues().cloned();
+        others.chain([SERVICE_QUEUE.to_owned()]).collect()
+    }
+
+    /// The queues without the service's own, which is served in another way.
+    pub(super) fn users_queues(&self) -> impl ExactSizeIterator<Item = &String> + Clone {
+        let queues: Vec<&String> = self.queues.iter().filter(|name| *name != SERVICE_QUEUE).collect();
+        queues.into_iter()
+    }
 }
 
 impl From<&config::Worker> for Settings {

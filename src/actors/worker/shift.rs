@@ -8,13 +8,22 @@ use std::{
 };
 
 use serde::Serialize;
-use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Bell, attempt, database_clock::DatabaseClock, fetch::Claiming, outbox::Outbox, payloads::Payloads,
-    rate::Rate, report::Reports, settings::Settings, stock::Stock, waiting::Waiting,
+    Bell, attempt,
+    database_clock::DatabaseClock,
+    fetch::Claiming,
+    outbox::Outbox,
+    payloads::Payloads,
+    rate::Rate,
+    report::Reports,
+    running::Running,
+    settings::Settings,
+    shares::{Lane, Shares},
+    stock::Stock,
+    waiting::Waiting,
 };
 use crate::{
     actors::coalesce::Coalesce,
@@ -79,6 +88,7 @@ pub(super) struct Desk {
     /// Whose outcomes are not yet written; and whether only so many of their type may run.
     pub(super) reporting: HashMap<Leased, bool>,
     pub(super) stock: Stock,
+    pub(super) shares: Shares,
     pub(super) draining: bool,
     pub(super) standing: Standing,
     rate: Rate,
@@ -92,28 +102,6 @@ pub(super) struct Registration {
     pub(super) id: WorkerId,
     /// When the last sign of life was sent that arrived, by this process's monotonic clock.
     pub(super) alive: Instant,
-}
-
-/// An attempt under way.
-pub(super) struct Running {
-    pub(super) worker_id: WorkerId,
-    pub(super) since: Instant,
-    pub(super) timeout: Duration,
-    /// Only so many of its type may run.
-    pub(super) limited: bool,
-    pub(super) stop: CancellationToken,
-    /// Why `stop` was cancelled.
-    pub(super) reason: Option<Reason>,
-    pub(super) progress: watch::Receiver<Option<Value>>,
-}
-
-/// Why an attempt was told to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
-    /// Somebody called the task off.
-    CalledOff,
-    /// The worker stops, or may not have the task any more.
-    Interrupted,
 }
 
 impl fmt::Debug for Shift {
@@ -136,6 +124,7 @@ impl Shift {
             running: HashMap::new(),
             reporting: HashMap::new(),
             stock: Stock::new(now),
+            shares: Shares::new(now),
             draining: false,
             standing: Standing::default(),
             rate: Rate::new(now),
@@ -181,9 +170,13 @@ impl Shift {
         let slots = self.0.settings.concurrency;
         let mut desk = self.desk();
         desk.ahead = desk.rate.within(AHEAD, Instant::now()).min(slots * AHEAD_PER_SLOT).min(AHEAD_AT_MOST);
-        // No sign of life for that long: what is claimed now may be rescued before it ends.
+        if self.is_late(&desk) { 0 } else { desk.room(slots) }
+    }
+
+    /// No sign of life for so long that what is claimed now may be rescued before it ends.
+    pub(super) fn is_late(&self, desk: &Desk) -> bool {
         let late = |now: Registration| now.alive.elapsed() >= self.0.settings.lease * 2 / 3;
-        if desk.registration.is_some_and(late) { 0 } else { desk.room(slots) }
+        desk.registration.is_some_and(late)
     }
 
     /// How many tasks could begin at once.
@@ -193,7 +186,7 @@ impl Shift {
     }
 
     /// Begins what was claimed, or keeps it until a slot is free. Or tells that it is to go back.
-    pub(super) fn take(&self, claims: Vec<Claim>, places: Places) -> bool {
+    pub(super) fn take(&self, claims: Vec<Claim>, places: Places, lane: Lane) -> bool {
         let Some(first) = claims.first() else { return true };
         let (lease, worker_id) = (first.lease, first.worker_id);
         let mut desk = self.desk();
@@ -209,16 +202,18 @@ impl Shift {
         if desk.running.is_empty() {
             desk.rate.rested(now);
         }
-        desk.waiting.push(claims, places, now);
+        desk.waiting.push(claims, places, lane, now);
         self.fill_slots(&mut desk);
         true
     }
 
-    pub(super) fn begin(&self, desk: &mut Desk, claim: Claim) {
+    pub(super) fn begin(&self, desk: &mut Desk, claim: Claim, lane: Lane) {
         let stop = CancellationToken::new();
         let (progress, seen) = watch::channel(None);
         let running = Running {
             worker_id: claim.worker_id,
+            owner: claim.created_by,
+            lane,
             since: Instant::now(),
             timeout: claim.timeout,
             limited: self.is_limited(&claim),
@@ -226,6 +221,7 @@ impl Shift {
             reason: None,
             progress: seen,
         };
+        desk.shares.began(&running);
         desk.running.insert(claim.leased(), running);
         attempt::begin(self.clone(), claim, stop, progress);
     }
@@ -236,17 +232,22 @@ impl Shift {
 
     /// The attempt is over, and its outcome about to be written. `None`: it was given up before.
     pub(super) fn leave(&self, leased: &Leased) -> Option<Running> {
-        let (left, room) = {
+        let (left, wanted) = {
             let mut desk = self.desk();
             let left = desk.running.remove(leased)?;
             desk.reporting.insert(*leased, left.limited);
+            desk.shares.ended(&left, Instant::now());
             desk.standing.ended += 1;
             desk.rate.count();
             self.fill_slots(&mut desk);
-            (left, desk.room(self.0.settings.concurrency))
+            let wanted = desk.room(self.0.settings.concurrency) > 0 || desk.shares.contended();
+            (left, wanted)
         };
-        if room > 0 {
+        if wanted {
             self.0.room.notify_one();
+        }
+        if left.lane == Lane::Service {
+            self.0.bell.service();
         }
         Some(left)
     }
@@ -282,12 +283,18 @@ impl Shift {
 }
 
 impl Desk {
+    pub(super) fn may_claim(&self) -> bool {
+        !self.draining && self.registration.is_some() && self.reporting.len() < UNREPORTED_AT_MOST
+    }
+
     fn room(&self, slots: usize) -> usize {
-        if self.draining || self.registration.is_none() || self.reporting.len() >= UNREPORTED_AT_MOST {
+        if !self.may_claim() {
             return 0;
         }
         let free = slots.saturating_sub(self.running.len());
-        let room = (free + self.ahead).saturating_sub(self.waiting.len());
-        if room > self.ahead / 2 { room } else { 0 }
+        // What is claimed ahead keeps to half of that, while others wait.
+        let ahead = if self.shares.contended() { self.ahead / 2 } else { self.ahead };
+        let room = (free + ahead).saturating_sub(self.waiting.len());
+        if room > ahead / 2 { room } else { 0 }
     }
 }

@@ -14,7 +14,10 @@ use std::{
 
 use futures_util::FutureExt as _;
 
-use super::shift::{Desk, Registration, Shift};
+use super::{
+    shares::Lane,
+    shift::{Desk, Registration, Shift},
+};
 use crate::{
     db::queue::{self, Places},
     domain::{
@@ -35,12 +38,15 @@ const RETRY: Duration = Duration::from_millis(100);
 pub(super) struct Waiter {
     pub(super) claim: Claim,
     pub(super) since: Instant,
+    pub(super) lane: Lane,
     place: i64,
 }
 
-/// First come, first served.
+/// First come, first served, but for those who pass the line.
 pub(super) struct Waiting {
     line: VecDeque<Waiter>,
+    /// Those who do not wait in line: claimed when a slot was free for them, and noted as begun by their claim.
+    passing: VecDeque<Waiter>,
     /// Where the next claim begins. Never goes back, whatever became of a claim, nor with a new registration.
     next_place: i64,
     /// Up to which place tasks may begin.
@@ -55,21 +61,40 @@ pub(super) struct Waiting {
 
 impl Default for Waiting {
     fn default() -> Self {
-        Self { line: VecDeque::new(), next_place: 1, begun_to: 0, noting: false, late: false, window: 1 }
+        Self {
+            line: VecDeque::new(),
+            passing: VecDeque::new(),
+            next_place: 1,
+            begun_to: 0,
+            noting: false,
+            late: false,
+            window: 1,
+        }
     }
 }
 
 impl Waiting {
     pub(super) fn len(&self) -> usize {
-        self.line.len()
+        self.line.len() + self.passing.len()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Waiter> {
-        self.line.iter()
+        self.passing.iter().chain(&self.line)
     }
 
+    /// The first of the line.
     pub(super) fn first(&self) -> Option<&Waiter> {
         self.line.front()
+    }
+
+    pub(super) fn passing(&self) -> &VecDeque<Waiter> {
+        &self.passing
+    }
+
+    /// Since when the one has waited that came first.
+    pub(super) fn longest(&self) -> Option<Instant> {
+        let passing = self.passing.front().map(|waiter| waiter.since);
+        self.line.front().map(|waiter| waiter.since).into_iter().chain(passing).min()
     }
 
     /// Places for a claim of so many tasks, when so many slots are free.
@@ -82,25 +107,43 @@ impl Waiting {
         Places { first, begun_to }
     }
 
-    pub(super) fn push(&mut self, claims: Vec<Claim>, places: Places, since: Instant) {
-        self.begun_to = self.begun_to.max(places.begun_to);
-        let waiters =
-            claims.into_iter().zip(places.first..).map(|(claim, place)| Waiter { claim, since, place });
-        self.line.extend(waiters);
+    /// Places for a claim of so many tasks that pass the line. All of them may begin, which says nothing of the line.
+    pub(super) fn reserve_passing(&mut self, at_most: usize) -> Places {
+        let first = self.next_place;
+        self.next_place = first.saturating_add(i64::try_from(at_most).unwrap_or(i64::MAX));
+        Places { first, begun_to: self.next_place - 1 }
     }
 
-    /// The next that may begin.
-    fn pop(&mut self) -> Option<Claim> {
+    pub(super) fn push(&mut self, claims: Vec<Claim>, places: Places, lane: Lane, since: Instant) {
+        let waiters =
+            claims.into_iter().zip(places.first..).map(|(claim, place)| Waiter { claim, since, lane, place });
+        if lane == Lane::Line {
+            self.begun_to = self.begun_to.max(places.begun_to);
+            self.line.extend(waiters);
+        } else {
+            self.passing.extend(waiters);
+        }
+    }
+
+    /// The one at this place among those that pass the line.
+    pub(super) fn pop_passing(&mut self, index: usize) -> Option<Waiter> {
+        self.passing.remove(index)
+    }
+
+    /// The next of the line that may begin.
+    pub(super) fn pop(&mut self) -> Option<Claim> {
         self.line.pop_front_if(|first| first.place <= self.begun_to).map(|first| first.claim)
     }
 
     pub(super) fn remove(&mut self, leased: Leased) -> Option<Claim> {
-        let index = self.line.iter().position(|waiter| waiter.claim.leased() == leased)?;
-        self.line.remove(index).map(|waiter| waiter.claim)
+        [&mut self.passing, &mut self.line].into_iter().find_map(|waiters| {
+            let index = waiters.iter().position(|waiter| waiter.claim.leased() == leased)?;
+            waiters.remove(index).map(|waiter| waiter.claim)
+        })
     }
 
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Claim> {
-        self.line.drain(..).map(|waiter| waiter.claim)
+        self.passing.drain(..).chain(self.line.drain(..)).map(|waiter| waiter.claim)
     }
 
     /// The place to note, if it is time for it: at least so many tasks ahead, when so many slots are free.
@@ -138,9 +181,8 @@ impl Shift {
     /// Begins what may begin while slots are free, and has noted what may begin next.
     pub(super) fn fill_slots(&self, desk: &mut Desk) {
         let slots = self.0.settings.concurrency;
-        while desk.running.len() < slots {
-            let Some(claim) = desk.waiting.pop() else { break };
-            self.begin(desk, claim);
+        while let Some((claim, lane)) = desk.next_to_begin(slots) {
+            self.begin(desk, claim, lane);
         }
         let Some(Registration { id, .. }) = desk.registration else { return };
         let free = slots.saturating_sub(desk.running.len());
@@ -171,92 +213,4 @@ async fn note(shift: Shift, worker_id: WorkerId, to: i64) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SLOTS: usize = 4;
-
-    fn claims(count: usize, last_chance: bool) -> Vec<Claim> {
-        let claim = || Claim { last_chance, ..Claim::example() };
-        std::iter::repeat_with(claim).take(count).collect()
-    }
-
-    fn take(waiting: &mut Waiting, wanted: usize, free: usize, claims: Vec<Claim>) {
-        let places = waiting.reserve(wanted, free);
-        waiting.push(claims, places, Instant::now());
-    }
-
-    fn begin(waiting: &mut Waiting) -> usize {
-        std::iter::from_fn(|| waiting.pop()).count()
-    }
-
-    fn noted(waiting: &mut Waiting, to: i64) {
-        (waiting.noting, waiting.begun_to) = (false, to);
-    }
-
-    #[test]
-    fn a_claim_begins_what_there_are_slots_for() {
-        let mut waiting = Waiting::default();
-        take(&mut waiting, 10, SLOTS, claims(2, false));
-        assert_eq!(begin(&mut waiting), 2);
-        // Places of tasks that did not come are not used again.
-        assert_eq!(waiting.reserve(1, 1), Places { first: 11, begun_to: 11 });
-        take(&mut waiting, 10, 2, claims(10, false));
-        assert_eq!((begin(&mut waiting), waiting.len()), (2, 8));
-        // Others come first.
-        assert_eq!(waiting.reserve(5, 3), Places { first: 22, begun_to: 13 });
-    }
-
-    #[test]
-    fn a_note_is_ahead_of_what_begins_and_goes_farther_when_it_came_too_late() {
-        let mut waiting = Waiting::default();
-        take(&mut waiting, 100, 0, claims(100, false));
-        assert_eq!(waiting.due_note(SLOTS, 0), Some(4));
-        assert_eq!((begin(&mut waiting), waiting.due_note(SLOTS, 0)), (0, None), "one at a time");
-        noted(&mut waiting, 4);
-        assert_eq!(waiting.due_note(SLOTS, 0), None, "enough for now");
-        waiting.pop();
-        waiting.pop();
-        waiting.pop();
-        assert_eq!(waiting.due_note(SLOTS, 0), Some(7));
-        noted(&mut waiting, 7);
-        assert_eq!(begin(&mut waiting), 4);
-        assert_eq!(waiting.due_note(SLOTS, 1), Some(15), "a slot had to wait");
-        noted(&mut waiting, 15);
-        begin(&mut waiting);
-        assert_eq!(waiting.due_note(SLOTS, 1), Some(15 + 16), "again");
-        assert_eq!(waiting.due_note(SLOTS, 1), None, "a slot waits for the note that is on its way");
-        noted(&mut waiting, 31);
-        begin(&mut waiting);
-        assert_eq!(waiting.due_note(4 * SLOTS, 0), Some(31 + 32));
-        noted(&mut waiting, 63);
-        assert_eq!((begin(&mut waiting), waiting.len()), (32, 37));
-        assert_eq!(waiting.due_note(4 * SLOTS, 0), Some(63 + 31), "less far when it came in time");
-        noted(&mut waiting, 94);
-        begin(&mut waiting);
-        take(&mut waiting, 100, 0, claims(100, false));
-        assert_eq!(waiting.due_note(SLOTS, 1).map(|to| to - 94), Some(16), "nor much farther than it has to");
-    }
-
-    #[test]
-    fn what_has_no_other_chance_is_noted_when_a_slot_is_free_for_it() {
-        let mut waiting = Waiting::default();
-        take(&mut waiting, 3, 0, claims(2, false));
-        take(&mut waiting, 10, 0, claims(10, true));
-        assert_eq!(waiting.due_note(SLOTS, 0), Some(2));
-        noted(&mut waiting, 2);
-        assert_eq!((begin(&mut waiting), waiting.due_note(SLOTS, 0)), (2, None));
-        assert_eq!(waiting.due_note(SLOTS, 3), Some(6));
-        noted(&mut waiting, 6);
-        assert_eq!((begin(&mut waiting), waiting.window), (3, SLOTS));
-    }
-
-    #[test]
-    fn nothing_is_noted_when_nothing_waits() {
-        let mut waiting = Waiting::default();
-        assert_eq!(waiting.due_note(SLOTS, SLOTS), None);
-        take(&mut waiting, 10, SLOTS, claims(SLOTS, false));
-        begin(&mut waiting);
-        assert_eq!(waiting.due_note(SLOTS, 0), None);
-    }
-}
+mod tests;

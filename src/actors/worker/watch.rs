@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::{
     attempt::GRACE,
     report::Ending,
-    shift::{Reason, Running, Shift},
+    running::{Reason, Running},
+    shift::Shift,
 };
 use crate::{
     db::queue::{self, Interference, Stopping},
@@ -78,21 +79,6 @@ async fn ask(shift: &Shift, at_least: Duration) -> Result<()> {
     Ok(())
 }
 
-impl Running {
-    /// The first reason counts.
-    pub(super) fn tell_to_stop(&mut self, reason: Reason) {
-        self.reason.get_or_insert(reason);
-        self.stop.cancel();
-    }
-
-    /// What the handler said last and nobody wrote down yet.
-    pub(super) fn unwritten_progress(mut self) -> Option<Value> {
-        // Not `Receiver::has_changed`: the sender is gone by now, which that takes for an error.
-        let last = self.progress.borrow_and_update();
-        if last.has_changed() { last.clone() } else { None }
-    }
-}
-
 impl Shift {
     /// Tells the attempt to stop, or does not begin it.
     fn interfere(&self, leased: Leased, interference: Interference) {
@@ -139,7 +125,7 @@ impl Shift {
     async fn return_what_waits_too_long(&self) {
         {
             let mut desk = self.desk();
-            if desk.waiting.first().is_none_or(|waiter| waiter.since.elapsed() < LONGEST_WAIT) {
+            if desk.waiting.longest().is_none_or(|since| since.elapsed() < LONGEST_WAIT) {
                 return;
             }
             desk.give_up_waiting();

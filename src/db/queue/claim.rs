@@ -27,20 +27,11 @@ use crate::{
 // statement has locked are where it found them: no index is asked for them again. What was claimed is noted by its lease, so that
 // running tasks are found without an index of their own. A large payload (one that is compressed may be) stays where it is
 // until its attempt begins: what is claimed ahead is bounded in bytes, and no size has to be summed up for it.
-macro_rules! claim_tasks {
-    ($whence:literal) => {
+macro_rules! claim_ready {
+    ($($ready:tt)*) => {
         concat!(
+            $($ready)*,
             "
-        with ready as (
-            select ctid, id from tasks
-            where stage = 'due' and queue = $1 and task_type = any($2) and run_at <= now()",
-            $whence,
-            "
-                and exists (select 1 from workers where id = $3)
-                and (select paused_at from queues where name = $1) is null
-            order by priority desc, run_at, id
-            limit $4
-            for update skip locked
         ), noted as (
             insert into task_claims (lease, worker_id, task_type, task_ids, first_place, begun_to)
             select $5, $3, $6, array_agg(id), $7, $8 from ready having count(*) > 0
@@ -54,8 +45,27 @@ macro_rules! claim_tasks {
         )
     };
 }
+pub(super) use claim_ready;
 
-type Columns = (
+macro_rules! claim_tasks {
+    ($whence:literal) => {
+        claim_ready!(
+            "
+        with ready as (
+            select ctid, id from tasks
+            where stage = 'due' and queue = $1 and task_type = any($2) and run_at <= now()",
+            $whence,
+            "
+                and exists (select 1 from workers where id = $3)
+                and (select paused_at from queues where name = $1) is null
+            order by priority desc, run_at, id
+            limit $4
+            for update skip locked"
+        )
+    };
+}
+
+pub(super) type Columns = (
     SqlUuid,
     Text,
     Nullable<Json>,
@@ -99,7 +109,7 @@ pub struct Whence {
 }
 
 #[derive(Queryable)]
-struct Row {
+pub(super) struct Row {
     id: Uuid,
     task_type: String,
     payload: Option<Stored>,
@@ -203,7 +213,7 @@ pub async fn claim_from(
 }
 
 impl Row {
-    fn into_claim(self, worker_id: WorkerId, lease: Lease) -> Claim {
+    pub(super) fn into_claim(self, worker_id: WorkerId, lease: Lease) -> Claim {
         Claim {
             id: TaskId(self.id),
             lease,

@@ -13,6 +13,7 @@ mod outside;
 mod payloads;
 mod plans;
 mod receivers;
+mod shares;
 mod signers;
 mod strays;
 mod times;

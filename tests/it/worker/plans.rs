@@ -7,7 +7,7 @@ use serde_json::json;
 use starter::{
     db::{
         self, Limits, Plans,
-        queue::{self, Places, Stopping, Wanted},
+        queue::{self, Others, Places, Stopping, Wanted},
         sweep,
     },
     domain::attempt::{Claim, Lease, Stopped, WorkerId},
@@ -196,5 +196,48 @@ async fn plans_that_the_queues_connections_keep_serve_a_full_table_too() {
     for begin in [None, Some(whence)] {
         assert_eq!(work(&mut connection, begin).await, 200);
         assert_eq!(scanned(&mut connection).await - before, 0, "{begin:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_tasks_of_others_are_found_past_any_number_of_one_owner() {
+    let database = TestDatabase::create().await;
+    database.sql("alter table tasks set (autovacuum_enabled = false)").await;
+    let [alice, bob] = [database.user("alice").await, database.user("bob").await];
+    let others = |owner| {
+        format!(
+            "insert into tasks (id, task_type, max_attempts, timeout_secs, run_at, created_by)
+             select gen_random_uuid(), 'noop', 3, 1, now() - interval '1s' * n, {owner} from generate_series(1, 30000) n"
+        )
+    };
+    database.sql(&others(format!("'{alice}'"))).await;
+    for statistics in ["", "analyze"] {
+        database.sql(statistics).await;
+        let mine = format!(
+            "insert into tasks (id, task_type, max_attempts, timeout_secs, created_by)
+             values (gen_random_uuid(), 'noop', 3, 1, '{bob}'), (gen_random_uuid(), 'noop', 3, 1, null)"
+        );
+        database.sql(&mine).await;
+        let mut connection = database.connection().await;
+        let worker = register(&mut connection).await;
+        connection.batch_execute("begin").await.unwrap();
+        let before = entries(&mut connection).await;
+        let others = Others {
+            queue: "default",
+            task_types: &["noop"],
+            at_most: 10,
+            ownerless: 10,
+            share: 8,
+            held: &[(alice, 8), (bob, 7)],
+            after: None,
+            places: Places::ALL_BEGIN,
+        };
+        let claims = queue::claim_of_others(&mut connection, worker, Lease::draw(), others).await.unwrap();
+        let owners: Vec<_> = claims.iter().map(|claim| claim.created_by).collect();
+        assert_eq!(owners.len(), 2, "{owners:?}");
+        assert!(owners.contains(&Some(bob)) && owners.contains(&None), "{owners:?}");
+        let read = entries(&mut connection).await - before;
+        assert!(read < 50 && scanned(&mut connection).await == 0, "{read} entries read");
+        connection.batch_execute("commit").await.unwrap();
     }
 }
