@@ -46,6 +46,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// Users whose tasks are being cancelled because they were deactivated or deleted.
+    departed_users (user_id) {
+        user_id -> Uuid,
+        is_deleted -> Bool,
+        departed_at -> Timestamptz,
+        cancel_before -> Timestamptz,
+    }
+}
+
+diesel::table! {
     /// First answers to requests that carried Idempotency-Key, for 24 hours.
     idempotency_keys (user_id, key) {
         user_id -> Uuid,
@@ -287,12 +297,12 @@ diesel::joinable!(mail_quotas -> users (user_id));
 diesel::joinable!(one_time_tokens -> users (user_id));
 diesel::joinable!(schedules -> users (created_by));
 diesel::joinable!(sessions -> users (user_id));
-diesel::joinable!(tasks -> users (created_by));
 
 diesel::allow_tables_to_appear_in_same_query!(
     api_keys,
     audit_log,
     database_writes,
+    departed_users,
     idempotency_keys,
     login_throttle,
     mail_quotas,

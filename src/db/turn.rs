@@ -26,6 +26,8 @@ pub enum Turn {
     Schedules,
     /// Deleting what is old.
     Sweep,
+    /// Clearing up after users who were deactivated or deleted.
+    Departures,
 }
 
 impl Turn {
@@ -35,6 +37,7 @@ impl Turn {
             Self::Queue => 1,
             Self::Schedules => 3,
             Self::Sweep => 2,
+            Self::Departures => 4,
         };
         0x0073_7461_7274_6572 + which
     }

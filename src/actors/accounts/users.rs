@@ -195,11 +195,8 @@ async fn announce(connection: &mut Connection, actor: &Actor, was: &User, user: 
     Ok(())
 }
 
-/// Tasks that lose their owner by one statement.
-const TASKS_AT_ONCE: usize = 5_000;
-
-/// Deletes a user, his sessions, keys and tokens; his tasks stay, and are nobody's. [`Error::NotFound`];
-/// [`Conflict::LastAdmin`].
+/// Deletes a user with their sessions, keys and tokens. Their unfinished tasks are cancelled, and all of them disowned, by
+/// maintenance. [`Error::NotFound`]; [`Conflict::LastAdmin`].
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<()>")]
 pub struct DeleteUser {
@@ -220,12 +217,6 @@ pub(super) async fn answer_delete(accounts: Accounts, message: DeleteUser) -> Re
 /// # Errors
 /// As [`DeleteUser`].
 pub async fn delete(connection: &mut Connection, actor: &Actor, id: UserId) -> Result<()> {
-    // Whoever has very many could not be deleted by one statement in its time.
-    let step = async |connection: &mut Connection| {
-        lock_but_last_admin(connection, id).await?;
-        db::tasks::disown(connection, id, TASKS_AT_ONCE).await
-    };
-    while connection.transaction(step).await? == TASKS_AT_ONCE {}
     connection
         .transaction(async |connection| {
             let was = lock_but_last_admin(connection, id).await?.user;

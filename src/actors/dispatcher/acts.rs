@@ -167,6 +167,24 @@ pub async fn retry_failed(
     .await
 }
 
+/// Cancels unfinished tasks of one owner, about `at_most`; running ones are asked to stop. Returns how many there were.
+///
+/// # Errors
+/// As the database tells.
+pub async fn cancel_tasks_of(
+    conn: &mut Connection,
+    actor: &Actor,
+    owned: db::tasks::Owned,
+    at_most: usize,
+) -> Result<usize> {
+    conn.transaction(async |conn| {
+        let waiting = db::tasks::cancel_waiting_of(conn, owned, at_most).await?;
+        let running = db::tasks::cancel_running_of(conn, owned).await?;
+        append_count(conn, actor, "task.cancel", waiting + running).await
+    })
+    .await
+}
+
 /// Deletes finished tasks that were made after `after`, at most `at_most`; tells which.
 ///
 /// # Errors

@@ -6,6 +6,7 @@
 
 mod clock;
 mod observer;
+mod departures;
 mod queue;
 mod schedules;
 mod sweep;
@@ -37,6 +38,7 @@ impl Actor for Maintenance {
     fn started(&mut self, context: &mut Self::Context) {
         context.spawn(queue::keep_in_order(self.upkeep.clone()).into_actor(self));
         context.spawn(clock::watch(self.upkeep.clone()).into_actor(self));
+        context.spawn(departures::keep_clearing(self.upkeep.clone()).into_actor(self));
         context.spawn(schedules::keep_time(self.upkeep.clone()).into_actor(self));
         context.spawn(sweep::keep_small(self.upkeep.clone()).into_actor(self));
         context.spawn(sweep::keep_vacuumed(self.upkeep.clone()).into_actor(self));

@@ -25,7 +25,7 @@ pub(super) enum Command {
     /// List the types of task that this program knows
     Types,
     /// Call tasks off; running ones are told to stop
-    Cancel(change::Ids),
+    Cancel(change::Unwanted),
     /// Give tasks that failed or were cancelled all their attempts again
     Retry(change::Again),
     /// Delete tasks that finished long ago

@@ -10,7 +10,7 @@ use crate::{
         queue::ring,
         statement::{Fixed, Statement},
     },
-    domain::{Result, TaskId, UserId, task::Status},
+    domain::{Result, TaskId, task::Status},
 };
 
 /// Which failed tasks are retried.
@@ -109,26 +109,4 @@ pub async fn prune(
     let values = (which.before, statuses, which.task_type.as_deref(), after, at_most);
     let gone: Vec<(Uuid,)> = Statement::<PruneTasks, _>::with(values).get_results(connection).await?;
     Ok(gone.into_iter().map(|(id,)| TaskId(id)).collect())
-}
-
-struct Disown;
-
-impl Fixed for Disown {
-    const SQL: &'static str = "
-        update tasks set created_by = null where id = any(array(
-            select id from tasks where created_by = $1 order by id limit $2 for update))
-        returning id";
-    const REPLAN: bool = true;
-    type Args = (SqlUuid, BigInt);
-    type Row = (SqlUuid,);
-}
-
-/// Takes at most `at_most` tasks from their owner. Returns how many there were.
-///
-/// # Errors
-/// As the database tells.
-pub async fn disown(connection: &mut AsyncPgConnection, owner: UserId, at_most: usize) -> Result<usize> {
-    let limit = i64::try_from(at_most).unwrap_or(i64::MAX);
-    let left: Vec<(Uuid,)> = Statement::<Disown, _>::with((owner.0, limit)).get_results(connection).await?;
-    Ok(left.len())
 }

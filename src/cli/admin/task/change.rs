@@ -14,27 +14,60 @@ use crate::{
     },
     db::{
         self,
-        tasks::{Failed, Prune},
+        tasks::{Failed, Owned, Prune},
     },
-    domain::{Reach, TaskId, audit::Actor, task::Status},
+    domain::{Reach, TaskId, UserId, audit::Actor, task::Status},
 };
 
 /// Rows that one statement changes: few enough that nobody waits long for their locks.
 const STEP: i64 = 1_000;
+const AT_ONCE: usize = 1_000;
 
 #[derive(Debug, Args)]
-pub(in crate::cli::admin) struct Ids {
+pub(in crate::cli::admin) struct Unwanted {
     /// The tasks' ids
-    #[arg(required = true)]
+    #[arg(required_unless_present = "user")]
     ids: Vec<Uuid>,
+    /// All unfinished tasks of this user: username, e-mail address or id, also of a user who was deleted
+    #[arg(long, value_name = "USER", conflicts_with = "ids")]
+    user: Option<String>,
 }
 
-pub(super) async fn cancel(wanted: Ids, desk: &Desk) -> Outcome {
+#[derive(Debug, Serialize)]
+struct Cancelled {
+    cancelled: usize,
+}
+
+pub(super) async fn cancel(wanted: Unwanted, desk: &Desk) -> Outcome {
+    if let Some(user) = wanted.user {
+        let cancelled = cancel_all_of(&user, desk).await?;
+        return desk.output.data_or_text(&Cancelled { cancelled }, |_| format!("{cancelled} tasks are cancelled"));
+    }
     let (mut connection, mut tasks) = (desk.connection().await?, Vec::new());
     for id in wanted.ids {
         tasks.push(acts::cancel_task(&mut connection, &Actor::cli(), TaskId(id), Reach::All).await?);
     }
     desk.output.data(&tasks, |tasks| table(tasks))
+}
+
+/// Returns how many there were. Running ones are asked to stop.
+async fn cancel_all_of(user: &str, desk: &Desk) -> Outcome<usize> {
+    // Tasks outlive their owner for a moment, so an id need not be a user's.
+    let owner = match Uuid::try_parse(user) {
+        Ok(id) => UserId(id),
+        Err(_) => desk.user(user).await?.id,
+    };
+    let mut connection = desk.connection().await?;
+    let now = db::now(&mut connection).await?;
+    let owned = Owned { owner, before: now, of_schedules_until: now };
+
+    let mut cancelled = 0;
+    loop {
+        match acts::cancel_tasks_of(&mut connection, &Actor::cli(), owned, AT_ONCE).await? {
+            0 => return Ok(cancelled),
+            some => cancelled += some,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
