@@ -183,7 +183,8 @@ impl Stage<'_> {
     }
 
     fn dispatcher(&mut self, intake: &Intake, bell: &Bell) -> Live<TaskDispatcher> {
-        let dispatch = Dispatch::new(self.ground.pool.clone(), intake.clone(), bell.clone());
+        let dispatch = Dispatch::new(self.ground.pool.clone(), intake.clone(), bell.clone())
+            .limited_to(self.ground.config.worker.max_unfinished_per_user);
         let (of_tasks, store) = (dispatch.clone(), self.store.clone());
         self.figures.push(dispatch.figures());
         self.figures.push(figures::of_store("tasks", move || of_tasks.enqueued()));

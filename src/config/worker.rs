@@ -27,6 +27,10 @@ section! {
         /// dead worker wait that long.
         pub lease_secs: u64 = 30 => 1..=86_400,
 
+        /// Unfinished tasks that one user may have; past it, enqueueing is 429 `quota_exceeded`. Administrators and the
+        /// service itself are not limited.
+        pub max_unfinished_per_user: usize = 10_000 => 1..=100_000_000,
+
         /// Finished tasks older than this are deleted, hours (7 days).
         pub retention_hours: u64 = 168 => 0..=876_000,
 

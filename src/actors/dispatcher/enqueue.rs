@@ -58,7 +58,25 @@ impl Handler<EnqueueTask> for TaskDispatcher {
     fn handle(&mut self, EnqueueTask(task): EnqueueTask, _: &mut Self::Context) -> Self::Result {
         let way = if task.unique_key.is_some() { &self.0.keyed } else { &self.0.plain };
         let way = way.clone();
-        Answer::later(move |reply_to| way.submit(task.id, task, reply_to))
+        if task.created_by.is_none() {
+            return Answer::later(move |reply_to| way.submit(task.id, task, reply_to));
+        }
+
+        let quota = self.0.quota.clone();
+        Answer::later(move |mut reply_to| {
+            tokio::spawn(async move {
+                let grant = quota.reserve(std::slice::from_ref(&task)).await;
+                let answer = match &grant {
+                    Err(error) => Err(error.clone()),
+                    Ok(_) => tokio::select! {
+                        answer = way.ask(task.id, task) => answer,
+                        // A caller who went away takes no part in the next statement.
+                        () = reply_to.closed() => return,
+                    },
+                };
+                let _gone = reply_to.send(answer);
+            });
+        })
     }
 }
 
@@ -71,8 +89,9 @@ impl Handler<EnqueueTasks> for TaskDispatcher {
     type Result = Answer<Vec<Enqueued>>;
 
     fn handle(&mut self, EnqueueTasks(tasks): EnqueueTasks, _: &mut Self::Context) -> Self::Result {
-        let (pool, wake) = (self.0.pool.clone(), self.0.wake.clone());
+        let (pool, wake, quota) = (self.0.pool.clone(), self.0.wake.clone(), self.0.quota.clone());
         Answer::from_future(async move {
+            let _grant = quota.reserve(&tasks).await?;
             let mut pooled = pool.get().await?;
             let connection: &mut db::Connection = &mut pooled;
             let enqueued = if tasks.iter().any(|task| task.unique_key.is_some()) {

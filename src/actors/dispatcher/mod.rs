@@ -12,6 +12,7 @@ mod intake;
 mod mails;
 mod once;
 mod queues;
+mod quota;
 mod replays;
 mod schedules;
 mod tasks;
@@ -24,6 +25,7 @@ use self::{
     enqueue::{ENQUEUES, Enqueues, KEYED},
     gauges::Gauges,
     once::{ONCE, Once},
+    quota::Quota,
     tasks::{LOOK_UPS, LookUps, STATISTICS, Statistics},
 };
 pub use self::{
@@ -59,7 +61,11 @@ pub struct Dispatch {
     look_ups: Coalesce<LookUps>,
     statistics: Coalesce<Statistics>,
     gauges: Gauges,
+    quota: Quota,
 }
+
+/// Unfinished tasks that one user may have, unless [`Dispatch::limited_to`] says otherwise.
+const MAX_UNFINISHED: usize = 10_000;
 
 impl Dispatch {
     /// Tasks go into the database of `pool`. `bell` is rung after each commit that the worker in this process should know
@@ -74,10 +80,17 @@ impl Dispatch {
             look_ups: Coalesce::new(LookUps { pool: pool.clone() }, LOOK_UPS),
             statistics: Coalesce::new(Statistics { pool: pool.clone() }, STATISTICS),
             gauges: Gauges::default(),
+            quota: Quota::new(pool.clone(), MAX_UNFINISHED),
             pool,
             intake,
             wake,
         }
+    }
+
+    /// The same, with so many unfinished tasks that one user may have.
+    #[must_use]
+    pub fn limited_to(self, max_unfinished: usize) -> Self {
+        Self { quota: self.quota.limited_to(max_unfinished), ..self }
     }
 
     /// What `/metrics` shows of the queue as a whole.

@@ -47,6 +47,8 @@ impl fmt::Debug for Replayable {
 pub(super) struct Item {
     key: IdempotencyKey,
     work: Replayable,
+    /// Why the tasks may not be enqueued. A request that was carried out before is answered all the same.
+    refused: Option<Error>,
 }
 
 /// What all callers with one key are told, each to be compared with what he asked for.
@@ -55,6 +57,8 @@ pub(super) struct First {
     known: Known,
     /// The first task of the request that was carried out just now; `None` if it was before.
     made: Option<TaskId>,
+    /// Nothing was carried out.
+    refused: Option<Error>,
 }
 
 impl Batch for Once {
@@ -87,11 +91,13 @@ async fn carry_out(
     let mut answers = HashMap::with_capacity(items.len());
     let (mut fresh, mut tasks) = (Vec::new(), Vec::new());
     for ((at, item), known) in items.into_iter().zip(known) {
-        if known == Known::Nothing {
+        if known == Known::Nothing && item.refused.is_some() {
+            answers.insert(at, First { known, made: None, refused: item.refused });
+        } else if known == Known::Nothing {
             tasks.extend(item.work.tasks.iter().cloned());
             fresh.push((at, item));
         } else {
-            answers.insert(at, First { known, made: None });
+            answers.insert(at, First { known, made: None, refused: None });
         }
     }
     if fresh.is_empty() {
@@ -105,7 +111,8 @@ async fn carry_out(
         rest = others;
         let answer = (item.work.render)(mine)?;
         let known = Known::Answered { request_hash: item.key.request_hash, answer: answer.clone() };
-        answers.insert(at, First { known, made: item.work.tasks.first().map(|task| task.id) });
+        let made = item.work.tasks.first().map(|task| task.id);
+        answers.insert(at, First { known, made, refused: None });
         stored.push((item.key, Some(answer)));
     }
     db::idempotency::store(connection, &stored).await?;
@@ -136,10 +143,21 @@ impl Handler<EnqueueOnce> for TaskDispatcher {
 
     fn handle(&mut self, EnqueueOnce { key, work }: EnqueueOnce, _: &mut Self::Context) -> Self::Result {
         let (once, pool, render) = (self.0.once.clone(), self.0.pool.clone(), work.render);
+        let quota = self.0.quota.clone();
         let mine = work.tasks.first().map(|task| task.id);
         Answer::from_future(async move {
-            let item = Item { key: key.clone(), work };
+            let grant = quota.reserve(&work.tasks).await;
+            let refused = match &grant {
+                Ok(_) => None,
+                Err(error @ Error::QuotaExceeded { .. }) => Some(error.clone()),
+                Err(error) => return Err(error.clone()),
+            };
+            let item = Item { key: key.clone(), work, refused };
             let first = once.ask((key.user, key.text.clone()), item).await?;
+            if let Some(error) = first.refused {
+                return Err(error);
+            }
+
             let answer = first.known.replay(&key)?;
             let answer = answer.ok_or_else(|| Error::internal("an idempotency key without an answer"))?;
             let replayed = first.made != mine;

@@ -184,8 +184,13 @@ impl Handler<RetryTask> for TaskDispatcher {
     type Result = Answer<Task>;
 
     fn handle(&mut self, retry: RetryTask, _: &mut Self::Context) -> Self::Result {
-        let (pool, wake) = (self.0.pool.clone(), self.0.wake.clone());
+        let (pool, wake, quota) = (self.0.pool.clone(), self.0.wake.clone(), self.0.quota.clone());
         Answer::from_future(async move {
+            // What an administrator has run again is not the owner's doing.
+            let _grant = match retry.reach {
+                Reach::Own(user) => Some(quota.reserve_one(user).await?),
+                Reach::All => None,
+            };
             let task = retry_counted(&mut *pool.get().await?, retry).await?;
             wake.0.due();
             Ok(task)

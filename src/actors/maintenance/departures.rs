@@ -64,7 +64,9 @@ impl Upkeep {
             match done.await? {
                 // Another process is at it, or nothing is left to do for now.
                 None | Some(0) => return Ok(false),
-                Some(tasks) => log::debug!(user_id:% = user.owned().owner, tasks; "maintenance cleared up tasks"),
+                Some(tasks) => {
+                    log::debug!(user_id:% = user.owned().owner, tasks; "maintenance cleared up tasks")
+                }
             }
 
             drop(connection);

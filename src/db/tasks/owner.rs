@@ -176,7 +176,42 @@ impl Fixed for ForgetDeparted {
 /// As the database tells.
 pub async fn forget_departed(connection: &mut AsyncPgConnection, user: &Departed) -> Result<()> {
     let values = (user.user_id, user.departed_at);
-    let _gone: Vec<(Uuid,)> =
-        Statement::<ForgetDeparted, _>::with(values).get_results(connection).await?;
+    let _gone: Vec<(Uuid,)> = Statement::<ForgetDeparted, _>::with(values).get_results(connection).await?;
     Ok(())
+}
+
+struct CountUnfinished;
+
+impl Fixed for CountUnfinished {
+    // Each part is bounded, and found by an index that has unfinished tasks only, or by the claims.
+    const SQL: &'static str = "
+        select (select role = 'admin' from users where id = $1),
+            (select count(*) from (
+                select from tasks where stage = 'due' and created_by = $1 limit $2) due)
+            + (select count(*) from (
+                select from tasks where stage = 'waiting' and created_by = $1 limit $2) waiting)
+            + (select count(*) from (
+                select from task_claims c cross join lateral unnest(c.task_ids) as x (id)
+                cross join lateral (
+                    select from tasks where id = x.id and lease = c.lease and created_by = $1 limit 1) t
+                limit $2) running)";
+    const REPLAN: bool = true;
+    type Args = (SqlUuid, BigInt);
+    type Row = (Nullable<Bool>, BigInt);
+}
+
+/// Returns how many unfinished tasks a user has, counted up to `bound` or somewhat more; `None` for an administrator.
+///
+/// # Errors
+/// As the database tells.
+pub async fn unfinished_of(
+    connection: &mut AsyncPgConnection,
+    owner: UserId,
+    bound: usize,
+) -> Result<Option<usize>> {
+    let bound = i64::try_from(bound).unwrap_or(i64::MAX - 1);
+    let (is_admin, count): (Option<bool>, i64) =
+        Statement::<CountUnfinished, _>::with((owner.0, bound)).get_result(connection).await?;
+    let count = usize::try_from(count).unwrap_or(0);
+    Ok(if is_admin == Some(true) { None } else { Some(count) })
 }

@@ -41,7 +41,9 @@ struct Cancelled {
 pub(super) async fn cancel(wanted: Unwanted, desk: &Desk) -> Outcome {
     if let Some(user) = wanted.user {
         let cancelled = cancel_all_of(&user, desk).await?;
-        return desk.output.data_or_text(&Cancelled { cancelled }, |_| format!("{cancelled} tasks are cancelled"));
+        return desk
+            .output
+            .data_or_text(&Cancelled { cancelled }, |_| format!("{cancelled} tasks are cancelled"));
     }
     let (mut connection, mut tasks) = (desk.connection().await?, Vec::new());
     for id in wanted.ids {
