@@ -1,7 +1,7 @@
 //! How many tasks per second one worker process takes from a full queue to its end, and how soon a task begins on an
 //! idle worker; with fsync on.
 //!
-//! `cargo bench --bench queue -- [TASKS] [CONCURRENCY] [RUNS]`, `-- latency [SAMPLES] [GAP_MS]`,
+//! `cargo bench --bench queue -- [TASKS] [CONCURRENCY] [RUNS] [owned]` (`owned`: all tasks have the same owner), `-- latency [SAMPLES] [GAP_MS]`,
 //! `-- depth [TASKS] [ROWS] [ROUNDS]`, or `-- pages|vacuum [TASKS] [ROUNDS]`, on a private database that is thrown away;
 //! or on the one that `STARTER__DATABASE__URL` names, whose tasks are deleted.
 #![allow(
@@ -32,7 +32,7 @@ use starter::{
     },
     db::{self, Limits, Pool, Target, embedded::Cluster, migrate},
     domain::{
-        TaskId,
+        TaskId, UserId,
         task::{NewTask, When},
     },
     tasks::{Registry, Services},
@@ -67,8 +67,9 @@ fn main() {
             return;
         }
         println!("{tasks} no-op tasks, {concurrency} at once\n\n| run | enqueued/s | drained/s |\n| --- | --- | --- |");
+        let owner = if asked_for("owned") { Some(owner(&target, &runtime).await) } else { None };
         for run in 1..=runs {
-            let (enqueued, drained) = drain_once(&target, &runtime, tasks, concurrency).await;
+            let (enqueued, drained) = drain_once(&target, &runtime, tasks, concurrency, owner).await;
             println!("| {run} | {enqueued:.0} | {drained:.0} |");
         }
     });
@@ -88,6 +89,7 @@ async fn drain_once(
     runtime: &Arc<tokio::runtime::Runtime>,
     tasks: usize,
     concurrency: usize,
+    owner: Option<UserId>,
 ) -> (f64, f64) {
     let pool = connect(target, runtime).await;
     let mut connection = pool.get_owned().await.unwrap();
@@ -98,7 +100,8 @@ async fn drain_once(
     let mut left = tasks;
     while left > 0 {
         let batch = left.min(1_000);
-        db::tasks::insert(&mut connection, (0..batch).map(|_| noop()).collect()).await.unwrap();
+        let task = || NewTask { created_by: owner, ..noop() };
+        db::tasks::insert(&mut connection, (0..batch).map(|_| task()).collect()).await.unwrap();
         left -= batch;
     }
     let enqueued = tasks as f64 / began.elapsed().as_secs_f64();
@@ -111,6 +114,17 @@ async fn drain_once(
     assert_eq!(not_done_once(&mut connection).await, 0);
     worker.ask(Drain { limit: Duration::from_secs(5) }).await.unwrap();
     (enqueued, drained)
+}
+
+/// A new user.
+async fn owner(target: &Target, runtime: &Arc<tokio::runtime::Runtime>) -> UserId {
+    let (user, pool) = (UserId::new(), connect(target, runtime).await);
+    let text = format!(
+        "insert into users (id, username, username_canon, email, email_canon, password_hash)
+         values ('{user}', '{user}', '{user}', '{user}@example.com', '{user}@example.com', 'x')"
+    );
+    pool.get_owned().await.unwrap().batch_execute(&text).await.unwrap();
+    user
 }
 
 fn start_worker(

@@ -12,7 +12,7 @@ section! {
     /// Running tasks.
     pub struct Worker("WORKER") {
         /// Tasks that run at once in this process.
-        /// Above what the database pool and the handlers can bear, tasks only wait elsewhere.
+        /// Up to half as many more run while one user has most of these and others wait. Above what the database pool and the handlers can bear, tasks only wait elsewhere.
         pub concurrency: usize = 16 => 1..=10_000,
 
         /// Queues to take tasks from, comma-separated.
@@ -27,8 +27,8 @@ section! {
         /// dead worker wait that long.
         pub lease_secs: u64 = 30 => 1..=86_400,
 
-        /// Unfinished tasks that one user may have; past it, enqueueing is 429 `quota_exceeded`. Administrators and the
-        /// service itself are not limited.
+        /// Unfinished tasks that one user may have; past it, enqueueing answers 429 `quota_exceeded`.
+        /// Administrators and the service itself are not limited. Too big, and one user fills the queue.
         pub max_unfinished_per_user: usize = 10_000 => 1..=100_000_000,
 
         /// Finished tasks older than this are deleted, hours (7 days).

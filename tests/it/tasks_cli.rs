@@ -173,3 +173,25 @@ async fn queues_and_schedules_are_listed_and_switched() {
     let done = ["schedule.update", "schedule.update", "queue.resume", "queue.pause"];
     assert_eq!(audited(&database).await, done);
 }
+
+#[tokio::test]
+async fn all_tasks_of_a_user_are_cancelled_at_once() {
+    let database = TestDatabase::create().await;
+    let (alice, bob) = (database.user("alice").await, database.user("bobby").await);
+    for owner in [alice, bob] {
+        let text = format!(
+            "insert into tasks (id, task_type, max_attempts, timeout_secs, created_by)
+             select gen_random_uuid(), 'noop', 3, 1, '{owner}' from generate_series(1, 1200)"
+        );
+        database.sql(&text).await;
+    }
+    assert_eq!(
+        json_of(&database, &["task", "cancel", "--user", "alice"]).await,
+        json!({ "cancelled": 1200 })
+    );
+    assert_eq!(json_of(&database, &["task", "cancel", "--user", "alice"]).await, json!({ "cancelled": 0 }));
+    let id = bob.to_string();
+    assert_eq!(json_of(&database, &["task", "cancel", "--user", &id]).await, json!({ "cancelled": 1200 }));
+    assert_eq!(run(&database, &["task", "cancel", "--user", "nobody"]).await.code, 1);
+    assert_eq!(run(&database, &["task", "cancel", "--user", "alice", &id]).await.code, 2);
+}

@@ -287,6 +287,8 @@ async fn a_task_does_not_end_because_its_owner_is_deleted() {
              delete from users"
         ))
         .await;
+    let mut connection = database.connection().await;
+    assert_eq!(db::tasks::disown(&mut connection, user, 100).await.unwrap(), 9);
     assert_eq!(database.count("select count(*) from tasks where created_by is null").await, 9);
     assert_eq!(database.count("select count(*) from task_endings").await, 0);
 }

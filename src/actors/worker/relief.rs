@@ -28,6 +28,8 @@ const STUCK: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Relief {
     at_most: usize,
+    /// Of these, for tasks without an owner.
+    ownerless: usize,
     /// What one owner may hold.
     share: usize,
     lane: Lane,
@@ -46,12 +48,13 @@ impl Desk {
         let share = share(slots);
         let at_most = self.free_for_others(slots);
         if at_most > 0 && self.held().values().any(|held| *held >= share) {
-            return Some(Relief { at_most, share, lane: Lane::Share });
+            return Some(Relief { at_most, ownerless: at_most, share, lane: Lane::Share });
         }
 
         // Many owners with few slots each may have all of them, for as long.
         let stalled = (slots..2 * slots).contains(&self.running.len()) && self.shares.is_stalled(now);
-        stalled.then_some(Relief { at_most: 1, share: 1, lane: Lane::Newcomer })
+        let ownerless = usize::from(!self.shares.ownerless_run());
+        stalled.then_some(Relief { at_most: 1, ownerless, share: 1, lane: Lane::Newcomer })
     }
 
     /// Returns whether tasks wait in line whose owners hold few slots, behind those of an owner who has all of them.
@@ -105,11 +108,11 @@ impl Visit<'_> {
 
     /// Returns how many were claimed.
     async fn claim_of_others(&mut self, queue: &str, relief: Relief, looks: &mut Looks) -> Result<usize> {
-        let ownerless = if looks.ownerless_first { relief.at_most } else { 0 };
+        let ownerless = if looks.ownerless_first { relief.ownerless } else { 0 };
         let mut tries = vec![(looks.after, ownerless)];
         // Once more from the first owner on, and for everybody, if that was not all.
         if looks.after.is_some() || ownerless == 0 {
-            tries.push((None, relief.at_most));
+            tries.push((None, relief.ownerless));
         }
 
         let types = self.shift.unlimited_types();
@@ -118,7 +121,7 @@ impl Visit<'_> {
                 let mut desk = self.shift.desk();
                 (desk.held().into_iter().collect::<Vec<_>>(), desk.waiting.reserve_passing(relief.at_most))
             };
-            let Relief { at_most, share, lane } = relief;
+            let Relief { at_most, share, lane, .. } = relief;
             let (held, task_types) = (held.as_slice(), types.as_slice());
             let others = Others { queue, task_types, at_most, ownerless, share, held, after, places };
             let claimed =

@@ -106,6 +106,11 @@ impl Shares {
         self.ownerless + self.running.values().map(|running| *running.min(&share)).sum::<usize>()
     }
 
+    /// Returns whether tasks of nobody run, apart from the service's own.
+    pub(super) fn ownerless_run(&self) -> bool {
+        self.ownerless > self.service
+    }
+
     /// Returns whether tasks of others wait for an owner that has its share.
     pub(super) fn contended(&self) -> bool {
         self.contended

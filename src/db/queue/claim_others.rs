@@ -40,7 +40,7 @@ impl Fixed for ClaimOfOthers {
                 select first.ctid, first.id from (
                     select ctid, id from tasks
                     where stage = 'due' and created_by is null and queue = $1 and task_type = any($2) and run_at <= now()
-                    order by priority desc, run_at limit $13 for update skip locked) first
+                    order by created_by, queue, priority desc, run_at limit $13 for update skip locked) first
                 union all
                 select first.ctid, first.id from entitled cross join lateral (
                     select ctid, id from tasks

@@ -115,32 +115,6 @@ async fn two_admins_who_delete_each_other_leave_one() {
 }
 
 #[actix_web::test]
-async fn a_user_with_very_many_tasks_is_deleted_in_steps() {
-    let office = Office::open().await;
-    office.create("boss", Role::Admin).await;
-    let bob = office.create("bob", Role::User).await;
-    office
-        .database
-        .sql(&format!(
-            "insert into tasks (id, task_type, max_attempts, timeout_secs, created_by)
-             select gen_random_uuid(), 'noop', 3, 1, '{}' from generate_series(1, 12000);
-             create table steps (tasks bigint);
-             create function note_step() returns trigger language plpgsql as $$
-             begin
-                 insert into steps select count(*) from changed having count(*) > 0;
-                 return null;
-             end $$;
-             create trigger note_step after update on tasks
-                 referencing new table as changed for each statement execute function note_step()",
-            bob.id
-        ))
-        .await;
-    office.remove(bob.id).await.unwrap();
-    assert_eq!(office.database.count("select count(*) from tasks where created_by is null").await, 12_000);
-    assert_eq!(office.database.count("select max(tasks) from steps").await, 5_000);
-}
-
-#[actix_web::test]
 async fn a_change_takes_effect_on_the_next_request_of_every_session() {
     let office = Office::open().await;
     office.create("boss", Role::Admin).await;

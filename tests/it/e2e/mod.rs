@@ -6,6 +6,7 @@ mod crowd;
 mod database_faults;
 mod faults;
 mod gauges;
+mod hog;
 mod kill;
 mod listeners;
 mod memory;

@@ -37,6 +37,15 @@ impl Desk {
     }
 
     pub(crate) async fn with(database: &TestDatabase, settings: task_events::Settings) -> Self {
+        Self::start(database, settings, 10_000).await
+    }
+
+    /// Where one user may have so many unfinished tasks.
+    pub(crate) async fn limited_to(database: &TestDatabase, max_unfinished: usize) -> Self {
+        Self::start(database, task_events::Settings::default(), max_unfinished).await
+    }
+
+    async fn start(database: &TestDatabase, settings: task_events::Settings, max_unfinished: usize) -> Self {
         let runtime = Arc::new(Runtime::new().unwrap());
         // Not to be dropped within an asynchronous test.
         std::mem::forget(Arc::clone(&runtime));
@@ -46,7 +55,8 @@ impl Desk {
         let dial = async move { db::connect(&target, limits).await.unwrap() };
         let pool = runtime.spawn(dial).await.unwrap();
         let (thread, alarm) = (Thread::start("test", &runtime), Arc::new(Notify::new()));
-        let dispatch = Dispatch::new(pool.clone(), Intake::new(Registry::builtin()), Bell::default());
+        let dispatch = Dispatch::new(pool.clone(), Intake::new(Registry::builtin()), Bell::default())
+            .limited_to(max_unfinished);
         let reach = Reach { name: "TaskDispatcher", capacity: 4_096, patience: Duration::from_secs(60) };
         let feed = Feed::new(database.target(), pool.clone(), [Memory::none(), Memory::none()], &[TASKS]);
         let (events, connected) = (Events::new(pool, feed.clone(), settings), feed);
