@@ -5,8 +5,8 @@
 //! when it dies, a new one begins where any other process would.
 
 mod clock;
-mod observer;
 mod departures;
+mod observer;
 mod queue;
 mod schedules;
 mod sweep;

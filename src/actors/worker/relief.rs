@@ -4,7 +4,10 @@
 //! in line, the tasks of others are also looked for by themselves: five times a second while there are none, and as soon as
 //! there is room for them while there are.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use super::{
     fetch::Visit,
@@ -25,7 +28,7 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_millis(200);
 const STUCK: Duration = Duration::from_millis(500);
 
 /// How many tasks of others to claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Relief {
     at_most: usize,
     /// Of these, for tasks without an owner.
@@ -33,6 +36,9 @@ pub(super) struct Relief {
     /// What one owner may hold.
     share: usize,
     lane: Lane,
+    /// What each owner held when it was decided to look for others. The tasks of an owner that ends many a second are no
+    /// others' because some of them have ended since.
+    held: HashMap<UserId, usize>,
 }
 
 impl Desk {
@@ -47,14 +53,22 @@ impl Desk {
 
         let share = share(slots);
         let at_most = self.free_for_others(slots);
-        if at_most > 0 && self.held().values().any(|held| *held >= share) {
-            return Some(Relief { at_most, ownerless: at_most, share, lane: Lane::Share });
+        let held = self.held();
+        if at_most > 0 && held.iter().any(|(owner, held)| self.holds_much(*owner, *held, share)) {
+            return Some(Relief { at_most, ownerless: at_most, share, lane: Lane::Share, held });
         }
 
         // Many owners with few slots each may have all of them, for as long.
         let stalled = (slots..2 * slots).contains(&self.running.len()) && self.shares.is_stalled(now);
         let ownerless = usize::from(!self.shares.ownerless_run());
-        stalled.then_some(Relief { at_most: 1, ownerless, share: 1, lane: Lane::Newcomer })
+        stalled.then_some(Relief { at_most: 1, ownerless, share: 1, lane: Lane::Newcomer, held })
+    }
+
+    /// Returns whether an owner has its share of the slots, or more than half of what is claimed ahead.
+    fn holds_much(&self, owner: UserId, held: usize, share: usize) -> bool {
+        let running = self.shares.of(owner);
+        let waiting = held.saturating_sub(running);
+        running >= share || (waiting >= share && 2 * waiting > self.waiting.len())
     }
 
     /// Returns whether tasks wait in line whose owners hold few slots, behind those of an owner who has all of them.
@@ -86,28 +100,28 @@ impl Shift {
 
 impl Visit<'_> {
     /// Claims tasks of others from every queue, as long as there is room for them.
-    pub(super) async fn relieve(&mut self, turn: usize, relief: Relief) -> Result<()> {
+    pub(super) async fn relieve(&mut self, turn: usize, mut relief: Relief) -> Result<()> {
         self.shift.return_line_if_stuck(&mut self.connection).await?;
 
         let mut looks = self.shift.desk().shares.looks();
         looks.ownerless_first = !looks.ownerless_first;
-        let mut left = relief.at_most;
+        let mut found = false;
         for queue in self.queues(turn) {
-            if left > 0 {
-                left -= self.claim_of_others(queue, Relief { at_most: left, ..relief }, &mut looks).await?;
+            if relief.at_most > 0 {
+                found |= self.claim_of_others(queue, &mut relief, &mut looks).await?;
             }
         }
 
         // What was held back for others goes on when there are none.
         let mut desk = self.shift.desk();
         looks.last = Some(Instant::now());
-        desk.shares.looked(looks, left < relief.at_most && relief.lane == Lane::Share);
+        desk.shares.looked(looks, found && relief.lane == Lane::Share);
         self.shift.fill_slots(&mut desk);
         Ok(())
     }
 
-    /// Returns how many were claimed.
-    async fn claim_of_others(&mut self, queue: &str, relief: Relief, looks: &mut Looks) -> Result<usize> {
+    /// Returns whether some were claimed, which are then no longer left to claim.
+    async fn claim_of_others(&mut self, queue: &str, relief: &mut Relief, looks: &mut Looks) -> Result<bool> {
         let ownerless = if looks.ownerless_first { relief.ownerless } else { 0 };
         let mut tries = vec![(looks.after, ownerless)];
         // Once more from the first owner on, and for everybody, if that was not all.
@@ -117,11 +131,9 @@ impl Visit<'_> {
 
         let types = self.shift.unlimited_types();
         for (after, ownerless) in tries {
-            let (held, places) = {
-                let mut desk = self.shift.desk();
-                (desk.held().into_iter().collect::<Vec<_>>(), desk.waiting.reserve_passing(relief.at_most))
-            };
-            let Relief { at_most, share, lane, .. } = relief;
+            let places = self.shift.desk().waiting.reserve_passing(relief.at_most);
+            let held: Vec<_> = relief.held.iter().map(|(owner, held)| (*owner, *held)).collect();
+            let Relief { at_most, share, lane, .. } = *relief;
             let (held, task_types) = (held.as_slice(), types.as_slice());
             let others = Others { queue, task_types, at_most, ownerless, share, held, after, places };
             let claimed =
@@ -131,12 +143,15 @@ impl Visit<'_> {
                 continue;
             }
 
-            let count = claims.len();
+            relief.at_most = at_most.saturating_sub(claims.len());
+            for owner in claims.iter().filter_map(|claim| claim.created_by) {
+                *relief.held.entry(owner).or_default() += 1;
+            }
             looks.after = claims.iter().filter_map(|claim| claim.created_by).max();
             self.shift.take_or_return(&mut self.connection, claims, places, lane).await?;
-            return Ok(count);
+            return Ok(true);
         }
         looks.after = None;
-        Ok(0)
+        Ok(false)
     }
 }

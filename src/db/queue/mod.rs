@@ -30,8 +30,8 @@ macro_rules! ring {
 pub(super) use ring;
 
 mod claim;
-mod clock;
 mod claim_others;
+mod clock;
 mod due;
 mod hand_back;
 mod outcome;
@@ -43,8 +43,8 @@ mod schedule;
 mod watch;
 
 pub use claim::{Places, Wanted, Whence, claim, claim_from, claim_limited, peek};
-pub use clock::{Planned, bring_back, planned, replan};
 pub use claim_others::{Others, claim_of_others};
+pub use clock::{Planned, bring_back, planned, replan};
 pub use due::{Due, promote, promote_left_behind};
 pub use hand_back::{hand_back, settle, take_back};
 pub use outcome::{Stopping, Success, stop, succeed, succeed_by};

@@ -1,6 +1,6 @@
 //! No owner holds all slots while others wait, and the service's own work waits for nobody.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use starter::{
@@ -152,5 +152,23 @@ fn the_others_get_no_more_than_their_own_share() {
             eventually(PATIENCE, async || count(&workshop, owner, running).await == held).await;
         }
         assert_eq!(worker.shift.standing().running, 12);
+    });
+}
+
+#[test]
+fn an_owner_alone_is_held_up_by_no_look_for_others() {
+    in_workshop(async |workshop| {
+        let alice = workshop.database.user("alice").await;
+        enqueue_all(&workshop, (0..5_000).map(|_| of(alice, 0)).collect()).await;
+        let began = Instant::now();
+        let worker = workshop.worker(Registry::builtin(), slots(8)).await;
+        eventually(PATIENCE * 3, async || worker.shift.standing().ended == 5_000).await;
+        worker.shift.drain(Duration::from_secs(5)).await;
+        let took = i64::try_from(began.elapsed().as_millis()).unwrap();
+
+        // Five looks a second, which find no tasks of hers.
+        let scans = "select coalesce(sum(idx_scan), 0)::int8 from pg_stat_user_indexes where indexrelname = 'tasks_due_of_owner'";
+        let scans = workshop.database.count(scans).await;
+        assert!(scans <= 10 * (took / 200 + 2), "{scans} scans in {took} ms");
     });
 }
