@@ -58,7 +58,7 @@ async fn every_kind_of_unfinished_task_counts_and_finished_ones_do_not() {
     database.sql(&format!("{cancel} '{}'", known[1].0)).await;
     crate::support::eventually(std::time::Duration::from_secs(20), async || enqueue(of(alice)).await.is_ok())
         .await;
-    let retry = |reach| RetryTask { id: known[1], reach, by: Actor::system() };
+    let retry = |reach| RetryTask { id: known[1], reach, budget: None, by: Actor::system() };
     assert!(is_refused(&desk.live.ask(retry(Reach::Own(alice))).await));
     desk.live.ask(retry(Reach::All)).await.unwrap();
     assert_eq!(unfinished(&database, alice).await, 6);
