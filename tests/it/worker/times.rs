@@ -118,3 +118,17 @@ fn an_attempt_lies_between_its_claim_and_the_statement_that_writes_it_down() {
         assert_eq!(workshop.rows(sound).await.len(), 4);
     });
 }
+
+#[test]
+fn every_ended_task_counts_in_the_last_hour() {
+    in_workshop(async |workshop| {
+        enqueue(&workshop, [(0, json!({})), (0, json!({"sleep_ms": 30})), (0, json!({"panic": true}))]).await;
+        workshop.database.sql("update tasks set max_attempts = 1").await;
+        let _worker = workshop.worker(Registry::builtin(), slots(3)).await;
+        let finished = "select id from tasks where finished_at is not null";
+        eventually(PATIENCE, async || workshop.rows(finished).await.len() == 3).await;
+
+        let ended = "select count(distinct id) from task_endings, unnest(task_ids) id";
+        assert_eq!(workshop.database.count(ended).await, 3);
+    });
+}
