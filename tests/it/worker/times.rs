@@ -128,7 +128,7 @@ fn every_ended_task_counts_in_the_last_hour() {
         let finished = "select id from tasks where finished_at is not null";
         eventually(PATIENCE, async || workshop.rows(finished).await.len() == 3).await;
 
-        let ended = "select count(distinct id) from task_endings, unnest(task_ids) id";
+        let ended = "select count(distinct task_id) from task_endings, unnest(task_ids) as task_id";
         assert_eq!(workshop.database.count(ended).await, 3);
     });
 }

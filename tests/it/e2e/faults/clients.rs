@@ -70,7 +70,7 @@ fn work(random: &mut StdRng) -> Value {
         65..75 => json!({ "task_type": "noop", "payload": { "fail_times": 1 } }),
         75..80 => json!({ "task_type": "noop", "payload": { "panic": true }, "max_attempts": 2 }),
         80..90 => json!({ "task_type": "noop", "payload": {}, "delay_secs": sleep_ms / 1_000 }),
-        _ => json!({ "task_type": "noop", "payload": { "sleep_ms": sleep_ms / 10 }, "priority": 5 }),
+        _ => json!({ "task_type": "noop", "payload": { "sleep_ms": sleep_ms / 10 }, "priority": -5 }),
     }
 }
 
